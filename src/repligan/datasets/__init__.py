@@ -1,0 +1,1 @@
+"""Real data: sources -> raw files -> arrays -> batches."""

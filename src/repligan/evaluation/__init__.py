@@ -1,0 +1,1 @@
+"""Weights -> statistics per seed and step -> values with intervals."""

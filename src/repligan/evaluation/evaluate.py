@@ -1,0 +1,145 @@
+"""One experiment's snapshots -> statistics [steps, repeats].
+
+A repeat is a seed where an experiment has many, else a draw of z and of the real half (see images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from repligan.config import (
+    BitsForm,
+    BoxForm,
+    CnnReference,
+    Experiment,
+    Form,
+    Identity,
+    ImagesForm,
+    Noise,
+    Reference,
+)
+from repligan.datasets.batches import denormalise
+from repligan.evaluation import images, toys
+from repligan.evaluation.intervals import interval
+from repligan.files import from_file, load_array
+from repligan.models import build, sample, unpack
+from repligan.progress import Progress
+from repligan.randomness import rng
+from repligan.training.loop import SAMPLES, snapshot_name
+from repligan.training.noise import draw, fixed_z
+
+Stats = dict[str, np.ndarray]
+Measure = Callable[[torch.nn.Module], tuple[Stats, torch.Tensor]]
+"""G -> statistics [R] and what a figure needs: a histogram, points, or sample images."""
+LAST = 0.1  # share of a training over which its final losses are averaged
+
+
+@dataclass
+class Evaluation:
+    """stats: metric -> [T, R] at `steps` [T]; history: loss -> [L, S]; pictures: step -> what G made."""
+
+    steps: list[int]
+    stats: Stats
+    history: Stats
+    pictures: dict[str, torch.Tensor]
+
+    def at(self, step: int) -> dict[str, dict[str, float]]:
+        """metric -> mean and interval at a snapshot."""
+        row = self.steps.index(step)
+        return {key: interval(values[row]) for key, values in self.stats.items()}
+
+    def end(self) -> dict[str, dict[str, float]]:
+        """loss -> mean and interval over the seeds, each averaged over the last tenth of its training."""
+        return {key: interval(v[-max(1, round(LAST * len(v))) :].mean(axis=0)) for key, v in self.history.items()}
+
+
+def evaluate(
+    name: str, experiment: Experiment, form: Form, run: Path, measure: Measure, device: torch.device
+) -> Evaluation:
+    """Measure every snapshot in the folder `run`; a G without weights has only its D's losses."""
+    history, _ = from_file(run / "history.safetensors")
+    pictures: dict[str, torch.Tensor] = {}
+    steps = [] if isinstance(experiment.G, Identity) else experiment.snapshot_steps()
+    rows: list[Stats] = []
+    progress = Progress(f"{name}: evaluating", len(steps))
+    for i, step in enumerate(steps):
+        G, D = build(experiment, form, range(experiment.seeds))
+        unpack(from_file(run / snapshot_name(step))[0], G, D)
+        stats, picture = measure(G.to(device))
+        rows.append(stats)
+        pictures[f"{step:08d}"] = picture
+        progress(i + 1)
+    stats = {key: np.stack([row[key] for row in rows]) for key in (rows[0] if rows else {})}
+    return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures)
+
+
+def measure_of(
+    experiment: Experiment, form: Form, reference: Reference, processed: Path, folder: Path, device: torch.device
+) -> Measure:
+    """The measurement that fits the data, by the protocol in the reference's `folder`."""
+    match form:
+        case BitsForm():
+            return _even(experiment, toys.decode(load_array(processed / "train.npy")), reference.num)
+        case BoxForm():
+            return _pattern(experiment, load_array(processed / "bounds.npy"), reference.num)
+        case ImagesForm():
+            assert isinstance(reference, CnnReference)
+            return _images(experiment, images.read(reference, folder, device), device)
+
+
+def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
+    seeds = range(experiment.seeds)
+    z = every_z(experiment.z)
+    if z is None:
+        z = _stack(experiment.z, seeds, num)
+    few = _stack(experiment.z, seeds, toys.FEW)
+
+    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+        values = toys.decode(sample(G, z.expand(len(seeds), -1, -1)).numpy())
+        sampled = toys.decode(sample(G, few).numpy())
+        counts = np.bincount(values.ravel(), minlength=2 ** experiment.z.dim)
+        return toys.even_statistics(values, sampled, real), torch.from_numpy(counts)
+
+    return measure
+
+
+def _pattern(experiment: Experiment, bounds: np.ndarray, num: int) -> Measure:
+    seeds = range(experiment.seeds)
+    z = _stack(experiment.z, seeds, 1 if experiment.z.kind == "constant" else num)
+
+    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+        points = sample(G, z)
+        return toys.pattern_statistics(points.numpy(), bounds), points.mean(dim=1)
+
+    return measure
+
+
+def _images(experiment: Experiment, protocol: images.Protocol, device: torch.device) -> Measure:
+    num, repeats = protocol.config.num, protocol.config.repeats
+    fixed = fixed_z(experiment.z, 0, SAMPLES).to(device)
+
+    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+        def generate(repeat: int) -> torch.Tensor:
+            z = fixed_z(experiment.z, 0, num, "evaluation_z", repeat)
+            return torch.cat([sample(G, chunk.to(device))[0] for chunk in z.split(images.CHUNK, dim=1)])
+
+        return protocol.score(generate(repeat) for repeat in range(repeats)), denormalise(sample(G, fixed)[0]).cpu()
+
+    return measure
+
+
+def every_z(noise: Noise) -> torch.Tensor | None:
+    """All of a finite input space, float32 [1, 2^dim, dim], in counting order; None if it is not finite."""
+    if noise.kind != "bits":
+        return None
+    counting = np.arange(2**noise.dim)[:, None] >> np.arange(noise.dim)[::-1] & 1
+    return torch.from_numpy(counting.astype(np.float32))[None]
+
+
+def _stack(noise: Noise, seeds: range, num: int) -> torch.Tensor:
+    return torch.from_numpy(np.stack([draw(noise, rng(seed, "sample_z"), num) for seed in seeds])).float()

@@ -1,0 +1,90 @@
+"""Distances between generated and real images on the extractor's features, beside the real-vs-real floor.
+
+Each of `repeats` measurements takes its own random half of the real images and its own z; the floor
+compares that half with the other one, at the same number of images a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from repligan.config import CnnReference
+from repligan.datasets.batches import denormalise, normalise
+from repligan.errors import InputError
+from repligan.evaluation.extractor import CHUNK, Extractor, accuracy, extract, fit
+from repligan.evaluation.frechet import Gaussian, frechet_distance, gaussian
+from repligan.files import from_file, load_array, to_bytes, write_bytes
+from repligan.randomness import rng
+
+Stats = dict[str, np.ndarray]
+
+
+@dataclass
+class Protocol:
+    """The extractor and what it sees in the real images: features [N, d], classes [N]."""
+
+    config: CnnReference
+    net: Extractor
+    features: torch.Tensor
+    classes: torch.Tensor
+
+    def half(self, repeat: int, other: bool = False) -> tuple[Gaussian, torch.Tensor]:
+        """(moments, classes) of a random half of the real images, or of the `other` one."""
+        order = torch.from_numpy(rng(repeat, "halves").permutation(len(self.features)))
+        rows = order[self.config.num :][: self.config.num] if other else order[: self.config.num]
+        return gaussian(self.features[rows]), self.classes[rows]
+
+    def floor(self) -> Stats:
+        """Statistics [repeats] of real against real."""
+        return self._statistics([self.half(repeat, other=True) for repeat in range(self.config.repeats)])
+
+    def score(self, gen_img: Iterable[torch.Tensor]) -> Stats:
+        """Statistics [repeats] of generated images, `repeats` times [num, C, H, W] float32 in [-1, 1]."""
+        seen = [extract(self.net, normalise(denormalise(img).cpu().numpy())) for img in gen_img]
+        return self._statistics([(gaussian(features), classes) for features, classes in seen])
+
+    def _statistics(self, sides: list[tuple[Gaussian, torch.Tensor]]) -> Stats:
+        fd, tv = [], []
+        for repeat, (moments, classes) in enumerate(sides):
+            real_moments, real_classes = self.half(repeat)
+            fd.append(frechet_distance(moments, real_moments))
+            tv.append(total_variation(classes, real_classes))
+        return {f"fd_cnn_{self.config.num}": np.array(fd), "class_tv": np.array(tv)}
+
+
+def total_variation(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Total variation distance between the class shares of two int64 vectors, 0 (alike) to 1."""
+    size = int(torch.cat([a, b]).max()) + 1
+    shares = [torch.bincount(side, minlength=size).double() / len(side) for side in (a, b)]
+    return float((shares[0] - shares[1]).abs().sum() / 2)
+
+
+def make(config: CnnReference, processed: Path, out: Path, device: torch.device) -> tuple[Protocol, dict[str, float]]:
+    """Train the extractor on the images in `processed`, write it and its features to the folder `out`.
+
+    Returns the protocol and the extractor's accuracies; raises InputError if there are too few images.
+    """
+    img, labels = load_array(processed / "train.npy"), load_array(processed / "train_labels.npy")
+    if 2 * config.num > len(img):
+        raise InputError(f"params.yaml: references: found num {config.num}; allowed: at most half of {len(img)} images")
+    net = fit(config, img, labels, device)
+    features, classes = extract(net, normalise(img))
+    shape = {"channels": img.shape[1], "size": img.shape[2], "classes": int(labels.max()) + 1}
+    write_bytes(out / "extractor.safetensors", to_bytes(net.state_dict(), shape))
+    write_bytes(out / "features.safetensors", to_bytes({"features": features, "classes": classes}))
+    heldout = accuracy(net, load_array(processed / "heldout.npy"), load_array(processed / "heldout_labels.npy"))
+    return Protocol(config, net, features, classes), {"train": accuracy(net, img, labels), "heldout": heldout}
+
+
+def read(config: CnnReference, folder: Path, device: torch.device) -> Protocol:
+    """The protocol that `make` wrote to `folder`; raises InputError if it is missing or damaged."""
+    weights, shape = from_file(folder / "extractor.safetensors")
+    real, _ = from_file(folder / "features.safetensors")
+    net = Extractor(config, shape["channels"], shape["size"], shape["classes"]).to(device)
+    net.load_state_dict(weights)
+    return Protocol(config, net.eval(), real["features"], real["classes"])

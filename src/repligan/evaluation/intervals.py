@@ -1,0 +1,47 @@
+"""95 % intervals over seeds or repeats."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from repligan.randomness import rng
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """mean, lo, hi of values [R]: Wilson (1927) for booleans, else a percentile bootstrap of the mean.
+
+    One value alone has no interval: its mean only.
+    """
+    if len(values) == 1:
+        return {"mean": float(values[0])}
+    if values.dtype == bool:
+        lo, hi = wilson(int(values.sum()), len(values))
+    else:
+        lo, hi = bootstrap(values)
+    return {"mean": float(values.mean()), "lo": lo, "hi": hi}
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's score interval of a share."""
+    from scipy.stats import binomtest
+
+    ci = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return float(ci.low), float(ci.high)
+
+
+def bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean (Efron 1979), the same resamples at every call."""
+    tail = (1 - CONFIDENCE) / 2
+    means = values.astype(np.float64)[_resamples(len(values))].mean(axis=1)
+    lo, hi = np.quantile(means, [tail, 1 - tail])
+    return float(lo), float(hi)
+
+
+@lru_cache(maxsize=4)
+def _resamples(num: int) -> np.ndarray:
+    return rng(0, "bootstrap").integers(num, size=(RESAMPLES, num))

@@ -1,0 +1,67 @@
+"""Evaluations as tables: one metrics JSON for DVC, one CSV of curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repligan.config import Experiment, Report
+from repligan.evaluation.evaluate import Evaluation
+from repligan.evaluation.intervals import interval
+from repligan.files import DIGITS
+
+BAND = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
+POINTS = 200  # of a loss curve: more than a figure resolves
+
+
+def metrics(
+    experiment: Experiment, report: Report, scale: str, evaluation: Evaluation, card: dict[str, Any]
+) -> dict[str, Any]:
+    """What DVC and the report compare: metric -> mean, lo, hi at every milestone, and the protocol."""
+    return {
+        "dataset": experiment.dataset,
+        "scale": scale,
+        "over": f"{experiment.seeds} seeds" if experiment.stacked else f"{card['repeats']} draws of one seed",
+        "protocol": card,
+        "end": evaluation.end(),
+        **{f"step_{step}": evaluation.at(step) for step in report.milestones if evaluation.steps},
+    }
+
+
+def curves(evaluation: Evaluation) -> pd.DataFrame:
+    """A row per snapshot: mean, interval and, over many repeats, quantiles of every metric."""
+    rows = []
+    for i, step in enumerate(evaluation.steps):
+        row: dict[str, float] = {"step": step}
+        for key, values in evaluation.stats.items():
+            row |= {key if end == "mean" else f"{key}_{end}": value for end, value in interval(values[i]).items()}
+            row |= _band(key, values[i])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def losses(evaluation: Evaluation, log_every: int) -> pd.DataFrame:
+    """Loss and D's mean outputs over the steps: mean and quantiles over the seeds, averaged to 200 rows at most."""
+    length = len(next(iter(evaluation.history.values())))
+    bounds = np.linspace(0, length, min(length, POINTS) + 1).astype(int)
+    rows = []
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        row: dict[str, float] = {"step": int(high) * log_every}
+        for key, values in evaluation.history.items():
+            seeds = values[low:high].mean(axis=0)
+            row |= {key: float(seeds.mean())} | _band(key, seeds)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """CSV with numbers of 6 significant digits."""
+    return table.to_csv(index=False, float_format=f"%.{DIGITS}g").encode()
+
+
+def _band(key: str, values: np.ndarray) -> dict[str, float]:
+    if values.dtype == bool or len(values) < 20:
+        return {}
+    return {f"{key}_{name}": float(np.quantile(values, q)) for name, q in BAND.items()}

@@ -1,0 +1,122 @@
+"""Writing whole files or nothing, in bytes that depend on the content only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repligan.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+DIGITS = 6  # significant digits of every written number: below what any metric can resolve
+
+
+@contextmanager
+def whole_dir(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out`; it takes the place of `out` only if the block succeeds."""
+    aside = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    shutil.rmtree(out, ignore_errors=True)
+    aside.rename(out)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, which holds either all of it or what it held before, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with sorted keys and numbers of 6 significant digits; raises ValueError on NaN or infinity."""
+    write_bytes(path, (json.dumps(_rounded(value), indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that a stage wrote; raises InputError if it is missing or damaged."""
+    try:
+        return json.loads(existing(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}; run `dvc repro` to make it again") from None
+
+
+def existing(path: Path) -> Path:
+    """`path` itself; raises InputError if nothing is there."""
+    if not path.exists():
+        raise InputError(f"{path}: not found; allowed: an output of an earlier stage, made by `dvc repro`")
+    return path
+
+
+def load_array(path: Path) -> np.ndarray:
+    """A .npy array, mapped and never unpickled; raises InputError if it is missing or damaged."""
+    import numpy as np
+
+    try:
+        return np.load(existing(path), mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor], note: Any = None) -> bytes:
+    """Named tensors as safetensors bytes, with `note` (JSON-able) in the header."""
+    from safetensors.torch import save
+
+    # One metadata key only: the library writes several in an order that changes from process to process.
+    return save(
+        {key: value.detach().contiguous().cpu() for key, value in tensors.items()},
+        metadata={"note": json.dumps(note, sort_keys=True)},
+    )
+
+
+def from_file(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """(tensors, note) of a safetensors file; raises InputError if it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(existing(path), framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["note"])  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(folder: Path, pattern: str) -> str:
+    """Hex digest of the names and contents of the files in `folder` that match `pattern`."""
+    listing = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in sorted(folder.glob(pattern)))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def rounded(value: float) -> float:
+    """`value` to 6 significant digits; raises ValueError if it is not finite."""
+    if not math.isfinite(value):
+        raise ValueError(f"found {value}; allowed: finite numbers")
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return rounded(value) if isinstance(value, float) else value

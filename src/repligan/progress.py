@@ -1,0 +1,38 @@
+"""Progress of long work on stderr: step, rate, time left, last values."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class Progress:
+    """Call it with every finished step; it speaks after 2 s, then seldom enough to be read.
+
+    On a terminal one line that is written over, elsewhere a plain line every 10 s.
+    """
+
+    def __init__(self, label: str, total: int, start: int = 0):
+        self.label, self.total, self.start = label, total, start
+        self.tty = sys.stderr.isatty()
+        self.began = time.monotonic()
+        self.due = self.began + 2
+        self.values: dict[str, float] = {}
+
+    def __call__(self, step: int, **values: float) -> None:
+        self.values = values or self.values
+        now = time.monotonic()
+        if now < self.due and not (self.spoke and step == self.total):
+            return
+        self.due = now + (0.5 if self.tty else 10)
+        rate = (step - self.start) / (now - self.began)
+        left = (self.total - step) / rate
+        shown = "  ".join(f"{key} {value:.3f}" for key, value in self.values.items())
+        line = f"{self.label}  step {step}/{self.total}  {rate:.1f}/s  {left:.0f} s left  {shown}".rstrip()
+        end = "\n" if not self.tty or step == self.total else ""
+        print(f"\r{line}\x1b[K" if self.tty else line, end=end, file=sys.stderr, flush=True)
+
+    @property
+    def spoke(self) -> bool:
+        """Whether a line was written: short work stays silent to its end."""
+        return self.due > self.began + 2

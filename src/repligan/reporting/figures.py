@@ -1,0 +1,124 @@
+"""Figures as PNG bytes that depend on the numbers only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  # after the backend is chosen
+
+from repligan.reporting.pictures import picture  # noqa: E402
+from repligan.reporting.results import Result  # noqa: E402
+from repligan.reporting.words import SHARES, label  # noqa: E402
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
+COLOURS = (BLUE, ORANGE, GREEN, RED)
+DPI = 110
+plt.rcParams.update(
+    {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure without the metadata that would name the program and its version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def band(axes: Axes, table: pd.DataFrame, metric: str, colour: str, text: str | None = None) -> None:
+    """A mean over the steps; shaded where 90 % of the seeds lie, or the interval of the mean."""
+    axes.plot(table["step"], table[metric], color=colour, label=text or label(metric))
+    for low, high in ((f"{metric}_p05", f"{metric}_p95"), (f"{metric}_lo", f"{metric}_hi")):
+        if low in table:
+            axes.fill_between(table["step"], table[low], table[high], color=colour, alpha=0.15, linewidth=0)
+            return
+
+
+def losses(result: Result) -> Figure:
+    """Losses, and what D thinks of real and generated data, over the steps."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 2.8))
+    for axes, metrics, title in ((left, ("loss_D", "loss_G"), "losses"), (right, ("D_real", "D_gen"), "output of D")):
+        for metric, colour in zip(metrics, (BLUE, ORANGE), strict=True):
+            if metric in result.losses:
+                band(axes, result.losses, metric, colour)
+        axes.set(xlabel="step", title=title)
+        axes.legend()
+    right.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    return figure
+
+
+def curves(result: Result) -> Figure:
+    """Every metric over the steps, shares in one panel, the others in one each, with the real-vs-real floor."""
+    shares = [metric for metric in result.measured if metric in SHARES]
+    others = [metric for metric in result.measured if metric not in SHARES and not metric.startswith("out_")]
+    outputs = [metric for metric in result.measured if metric.startswith("out_")]
+    panels = [group for group in (shares, outputs, *([metric] for metric in others)) if group]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.1), squeeze=False)
+    for ax, group in zip(axes[0], panels, strict=True):
+        _panel(ax, result, group)
+    return figure
+
+
+def _panel(axes: Axes, result: Result, metrics: Sequence[str]) -> None:
+    for metric, colour in zip(metrics, COLOURS, strict=False):
+        band(axes, result.curves, metric, colour)
+        floor = result.floor[metric]["mean"]
+        axes.axhline(floor, color=colour, linewidth=0.8, linestyle="--", label="real against real" if len(metrics) == 1 else None)
+    axes.set(xlabel="step")
+    if metrics[0].startswith("fd_"):
+        axes.set_yscale("log")
+    if metrics[0] in SHARES:
+        axes.set_ylim(-0.03, 1.03)
+    axes.legend(fontsize=7.5, loc="best")
+
+
+def samples(result: Result, most: int = 5) -> Figure:
+    """What G makes at up to `most` snapshots, the first and the last among them."""
+    steps = sorted(result.pictures)
+    count = min(most, len(steps))
+    chosen = [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]
+    figure, axes = plt.subplots(1, count, figsize=(1.9 * count, 2.4), squeeze=False)
+    for ax, step in zip(axes[0], chosen, strict=True):
+        show(ax, result, step)
+        ax.set_title(f"step {step}", fontsize=9)
+    return figure
+
+
+def show(axes: Axes, result: Result, step: int) -> None:
+    """One picture without axes."""
+    axes.imshow(picture(result.pictures[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def overview(results: Sequence[Result]) -> Figure:
+    """One row a GAN: what it made first and last, and its first metric in between."""
+    shown = [result for result in results if result.pictures]
+    figure, axes = plt.subplots(len(shown), 3, figsize=(8.2, 2.5 * len(shown)), width_ratios=(1, 1, 2), squeeze=False)
+    for (first, last, curve), result in zip(axes, shown, strict=True):
+        steps = sorted(result.pictures)
+        for ax, step in ((first, steps[0]), (last, steps[-1])):
+            show(ax, result, step)
+            ax.set_title(f"{result.name}, step {step}", fontsize=9)
+        _panel(curve, result, [metric for metric in result.measured if metric in SHARES] or result.measured[:1])
+    return figure

@@ -1,0 +1,38 @@
+"""What a G makes, as one uint8 image [H, W] or [H, W, 3] that can be looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SEEDS = 100  # rows of the picture of a pattern: one a seed
+CELL = 8  # pixels a side of one number or bit
+
+
+def picture(made: np.ndarray) -> np.ndarray:
+    """The image of what `evaluate` kept at a snapshot.
+
+    int64 [N]: how often each integer was made, ten a row, white is the most frequent one;
+    float32 [S, width]: one row a seed, black 0 to white 1; uint8 [N, C, H, W]: a square grid.
+    """
+    if made.ndim == 1:
+        return _integers(made)
+    if made.ndim == 2:
+        return _enlarge((made[:SEEDS] * 255).round().astype(np.uint8), CELL // 4, 2 * CELL)
+    return _grid(made)
+
+
+def _integers(counts: np.ndarray) -> np.ndarray:
+    cells = np.zeros(-(-len(counts) // 10) * 10)
+    cells[: len(counts)] = counts / max(1, counts.max())
+    return _enlarge((cells.reshape(-1, 10) * 255).round().astype(np.uint8), CELL, CELL)
+
+
+def _enlarge(img: np.ndarray, down: int, across: int) -> np.ndarray:
+    return img.repeat(down, axis=0).repeat(across, axis=1)
+
+
+def _grid(img: np.ndarray) -> np.ndarray:
+    side = int(len(img) ** 0.5)
+    rows = [np.concatenate(list(img[i * side : (i + 1) * side]), axis=2) for i in range(side)]
+    whole = np.concatenate(rows, axis=1).transpose(1, 2, 0)
+    return whole[..., 0] if whole.shape[2] == 1 else whole

@@ -1,0 +1,69 @@
+"""Device, threads and portable arithmetic; `apply` runs before numpy or torch is imported.
+
+Portable arithmetic keeps every CPU library on one AVX2 code path, so that training gives the same
+bits on any x86-64 CPU that has AVX2. The libraries read these variables when they are loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from repligan.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from repligan.config import Runtime
+
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+
+def apply(runtime: Runtime) -> None:
+    """Set the variables of `runtime.precision`; raises RuntimeError where a library is already loaded."""
+    wanted = CUBLAS | (PORTABLE if runtime.precision == "portable" else {})
+    late = [name for name in ("numpy", "torch") if name in sys.modules]
+    if late and any(os.environ.get(key) != value for key, value in wanted.items()):
+        raise RuntimeError(f"runtime.apply came after the import of {', '.join(late)}")
+    os.environ.update(wanted)
+
+
+def device(runtime: Runtime, threads: int) -> torch.device:
+    """Pin torch to `threads` and deterministic algorithms; return the device that `runtime` asks for.
+
+    The thread count is a parameter because it decides how sums are split, hence the bits.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if runtime.device == "cuda" and not cuda:
+        raise InputError("params.yaml: runtime.device: found 'cuda', but no CUDA device is here; allowed: cpu, auto")
+    torch.set_num_threads(threads)
+    if runtime.device == "cpu" or not cuda:
+        return torch.device("cpu")  # no operation used here is non-deterministic on a CPU
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it; filling costs time
+    return torch.device("cuda")
+
+
+def in_force() -> dict[str, str]:
+    """What this process computes with, for MLflow only: it differs between machines."""
+    import platform
+
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        **{key: os.environ.get(key, "unset") for key in PORTABLE},
+    }

@@ -1,0 +1,245 @@
+"""The training loop of every experiment: a schedule of updates, one clock called `step`.
+
+Goodfellow et al. 2014, "Generative adversarial nets", algorithm 1, with the updates, their order and
+their batches taken from the experiment's row. All random draws are functions of (seed, stream, step),
+so that a killed training goes on from its last checkpoint to the same bits.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from click import ClickException
+from torch import nn
+
+from repligan.config import Adam, Experiment, Form
+from repligan.datasets.batches import Batches, denormalise, real_batches
+from repligan.files import to_bytes, write_bytes
+from repligan.losses import LOSSES
+from repligan.models import build, pack, sample
+from repligan.training.checkpoints import Checkpoints
+from repligan.training.noise import TrainingNoise, fixed_z
+
+# torch computes the last elements of a tensor that do not fill a vector with other instructions than the
+# rest. Stacks of a multiple of 32 networks have no such rest, so no seed's bits depend on its company.
+LANES = 32
+CHECKPOINT_SECONDS = 20.0
+SAMPLES = 36  # images of a sample grid
+
+Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
+"""`report(step, scalars, images)`: means over the seeds; uint8 [N, C, H, W] at snapshots of image GANs."""
+
+
+class TrainingError(ClickException):
+    """Training cannot go on; the message names the experiment and the step. Exit code 1."""
+
+
+class Stop:
+    """`signal`: the number of the SIGINT or SIGTERM that came, else 0."""
+
+    signal = 0
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """While inside, SIGINT and SIGTERM only set `signal`: the loop saves, then leaves."""
+    stop = Stop()
+
+    def note(signum: int, frame: object) -> None:
+        stop.signal = signum
+
+    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@dataclass
+class Training:
+    """All that one training changes: networks, optimisers, step, recorded values."""
+
+    name: str
+    experiment: Experiment
+    seeds: Sequence[int]
+    G: nn.Module
+    D: nn.Module
+    real: Batches
+    noise: TrainingNoise
+    device: torch.device
+    step: int = 0
+    history: dict[str, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.optimisers = {name: _optimiser(self.experiment, net) for name, net in self.networks() if _trained(net)}
+        self.loss = LOSSES[self.experiment.loss.kind]
+        sees = [seen for update in self.experiment.schedule for seen in update.sees]
+        self.num_real, self.num_z = sees.count("real"), sees.count("fresh_z")
+
+    def networks(self) -> tuple[tuple[str, nn.Module], tuple[str, nn.Module]]:
+        return ("G", self.G), ("D", self.D)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything trained or recorded, as named tensors."""
+        tensors = {f"{name}.{key}": value for name, net in self.networks() for key, value in net.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for i, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"opt_{name}.{i}.{key}": value for key, value in moments.items() if value is not None}
+        return tensors | {f"history.{key}": torch.stack(rows) for key, rows in self.history.items()}
+
+    def load_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
+        """Continue from what `state` gave after `step`."""
+        self.step = step
+        for name, net in self.networks():
+            net.load_state_dict({key: tensors[f"{name}.{key}"] for key in net.state_dict()})
+        for name, optimiser in self.optimisers.items():
+            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for key, value in tensors.items():
+                if key.startswith(f"opt_{name}."):
+                    _, i, moment = key.split(".")
+                    state[int(i)][moment] = value
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(state)})
+        for key, value in tensors.items():
+            if key.startswith("history."):
+                self.history[key.removeprefix("history.")] = list(value)
+
+
+def start(
+    name: str, experiment: Experiment, form: Form, processed: Path, seeds: Sequence[int], device: torch.device
+) -> Training:
+    """A training before its first step, on the arrays in `processed`."""
+    stack = list(seeds)
+    if experiment.stacked:
+        stack += [stack[-1]] * (-len(stack) % LANES)
+    G, D = (net.to(device) for net in build(experiment, form, stack))
+    real = real_batches(form, processed, stack, experiment.batch)
+    return Training(name, experiment, seeds, G, D, real, TrainingNoise(experiment.z, stack, experiment.batch), device)
+
+
+def train_step(training: Training) -> dict[str, torch.Tensor]:
+    """The schedule's updates, once; returns loss_G, loss_D, and mean D(x), D(G(z)) in D's updates, each [S]."""
+    t, config = training, training.experiment
+    num_real, num_z = t.step * t.num_real, t.step * t.num_z
+    seen_by_D: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for update in config.schedule:
+        # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
+        for_G = update.update == "G"
+        t.D.requires_grad_(not for_G)  # spares D's weight gradients in G's update
+        halves = []
+        for sees in update.sees:
+            if sees == "real":
+                logits = t.D(t.real[num_real].to(t.device))
+                target, num_real = 1 - config.loss.smoothing, num_real + 1
+            else:
+                if sees == "fresh_z":
+                    z, num_z = t.noise[num_z].to(t.device), num_z + 1
+                if sees != "same_img":
+                    with torch.set_grad_enabled(for_G):
+                        gen_img = t.G(z)
+                logits = t.D(gen_img if for_G else gen_img.detach())
+                target = float(for_G)
+            halves.append(t.loss(logits, target).mean(dim=(1, 2)))
+            if not for_G:
+                seen_by_D["D_real" if sees == "real" else "D_gen"].append(logits.detach())
+        loss = sum(halves) / (len(halves) if config.loss.halves == "mean" else 1)
+        optimiser = t.optimisers[update.update]
+        optimiser.zero_grad()
+        loss.sum().backward()  # the sum over seeds leaves each seed its own gradient
+        optimiser.step()
+        seen_by_D[f"loss_{update.update}"].append(loss.detach())
+    t.step += 1
+    return seen_by_D
+
+
+def summarised(seen: dict[str, list[torch.Tensor]], num_seeds: int) -> dict[str, torch.Tensor]:
+    """Per seed [num_seeds] on the CPU: losses averaged over a step's updates, logits as mean probabilities."""
+    values = {
+        key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) if v.ndim > 1 else v for v in several]).mean(dim=0)
+        for key, several in seen.items()
+    }
+    return {key: value[:num_seeds].cpu() for key, value in sorted(values.items())}
+
+
+def train(training: Training, out: Path, work: Path, config: dict[str, object], report: Report, stop: Stop) -> None:
+    """Train to the end and write `out`: a safetensors file per snapshot and history.safetensors.
+
+    Continues from the newest checkpoint in `work`, and removes `work` when done. Once `stop.signal` is set,
+    writes a checkpoint and raises SystemExit(128 + signal); raises TrainingError on a non-finite loss.
+    """
+    t, experiment = training, training.experiment
+    checkpoints = Checkpoints(work, config)
+    snapshots = work / "snapshots"
+    _resume(t, checkpoints, snapshots)
+    if t.step == 0:
+        _snapshot(t, snapshots, report)
+    due = time.monotonic() + CHECKPOINT_SECONDS
+    while t.step < experiment.steps:
+        seen = train_step(t)
+        scalars: dict[str, float] = {}
+        if t.step % experiment.log_every == 0:
+            scalars = _record(t, summarised(seen, len(t.seeds)))
+        report(t.step, scalars, None)
+        if t.step in experiment.snapshot_steps():
+            _snapshot(t, snapshots, report)
+        if stop.signal or time.monotonic() > due:
+            checkpoints.save(t.step, t.state())
+            due = time.monotonic() + CHECKPOINT_SECONDS
+        if stop.signal:
+            print(f"{t.name}: stopped at step {t.step}; the same command goes on from there", file=sys.stderr)
+            raise SystemExit(128 + stop.signal)
+    recorded = {key: torch.stack(rows) for key, rows in t.history.items()}
+    write_bytes(snapshots / "history.safetensors", to_bytes(recorded, {"log_every": experiment.log_every}))
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(snapshots, out)
+    shutil.rmtree(work)
+
+
+def _resume(t: Training, checkpoints: Checkpoints, snapshots: Path) -> None:
+    for step, tensors in checkpoints.newest_first():
+        wanted = [at for at in t.experiment.snapshot_steps() if at <= step]
+        if all((snapshots / snapshot_name(at)).exists() for at in wanted):
+            t.load_state(step, tensors)
+            print(f"{t.name}: going on from step {step}", file=sys.stderr)
+            return
+
+
+def snapshot_name(step: int) -> str:
+    """File name of the weights after `step`."""
+    return f"step_{step:08d}.safetensors"
+
+
+def _snapshot(t: Training, folder: Path, report: Report) -> None:
+    write_bytes(folder / snapshot_name(t.step), to_bytes(pack(t.G, t.D, len(t.seeds)), {"step": t.step}))
+    if not t.experiment.stacked:
+        img = sample(t.G, fixed_z(t.experiment.z, t.seeds[0], SAMPLES).to(t.device))
+        report(t.step, {}, denormalise(img[0]))
+
+
+def _record(t: Training, values: dict[str, torch.Tensor]) -> dict[str, float]:
+    for key, value in values.items():
+        if not value.isfinite().all():
+            raise TrainingError(f"{t.name}: {key} is {float(value.sum())} at step {t.step}; try a lower optimiser.lr")
+        t.history[key].append(value)
+    return {key: float(value.mean()) for key, value in values.items()}
+
+
+def _trained(net: nn.Module) -> bool:
+    return any(True for _ in net.parameters())
+
+
+def _optimiser(experiment: Experiment, net: nn.Module) -> torch.optim.Optimizer:
+    config = experiment.optimiser
+    if isinstance(config, Adam):
+        # Fused: the other kinds call torch.sqrt, whose bits differ between CPU models.
+        return torch.optim.Adam(net.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
+    return torch.optim.SGD(net.parameters(), config.lr, fused=True)

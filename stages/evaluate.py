@@ -1,0 +1,50 @@
+"""DVC stage: measure one experiment's snapshots."""
+
+from pathlib import Path
+
+import click
+
+from repligan import config, runtime
+from repligan.files import existing, read_json, to_bytes, whole_dir, write_bytes, write_json
+
+
+@click.command(
+    epilog="Example: python stages/evaluate.py even data/runs/even data/processed/even data/reference/even "
+    "data/evaluations/even reports/metrics/even.json"
+)
+@click.argument("name")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("processed", type=click.Path(path_type=Path))
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("metrics", type=click.Path(path_type=Path))
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metrics: Path, params: Path) -> None:
+    """Measure the weights of experiment NAME in the folder RUN, by the protocol in the folder REFERENCE.
+
+    Writes tables and arrays to the folder OUT, and METRICS, a JSON file.
+    """
+    loaded = config.load(params)
+    experiment = config.pick(loaded.experiments, "experiments", name)
+    form = loaded.datasets[experiment.dataset].form
+    for folder in (run, processed, reference):
+        existing(folder)
+    runtime.apply(loaded.runtime)
+
+    from repligan.evaluation import tables
+    from repligan.evaluation.evaluate import evaluate, measure_of
+
+    device = runtime.device(loaded.runtime, experiment.threads)
+    protocol = loaded.references[experiment.dataset]
+    measure = measure_of(experiment, form, protocol, processed, reference, device)
+    evaluation = evaluate(name, experiment, form, run, measure, device)
+    card = read_json(reference / "card.json")
+    with whole_dir(out) as folder:
+        write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures))
+        write_bytes(folder / "losses.csv", tables.to_csv(tables.losses(evaluation, experiment.log_every)))
+        write_bytes(folder / "curves.csv", tables.to_csv(tables.curves(evaluation)))
+    write_json(metrics, tables.metrics(experiment, loaded.reports[name], loaded.scale, evaluation, card))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""DVC stage: raw data of one dataset."""
+
+from pathlib import Path
+
+import click
+
+from repligan import config, runtime
+from repligan.files import whole_dir
+
+
+@click.command(epilog="Example: python stages/fetch.py mnist data/raw/mnist")
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def main(name: str, out: Path, params: Path) -> None:
+    """Write the raw files of dataset NAME to the folder OUT."""
+    loaded = config.load(params)
+    dataset = config.pick(loaded.datasets, "datasets", name)
+    runtime.apply(loaded.runtime)
+
+    from repligan.datasets.sources import fetch
+
+    with whole_dir(out) as folder:
+        fetch(dataset.source, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""DVC stage: raw data of one dataset -> arrays."""
+
+from pathlib import Path
+
+import click
+
+from repligan import config, runtime
+from repligan.files import existing, whole_dir
+
+
+@click.command(epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
+@click.argument("name")
+@click.argument("raw", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def main(name: str, raw: Path, out: Path, params: Path) -> None:
+    """Turn the raw files of dataset NAME in the folder RAW into the arrays of the folder OUT."""
+    loaded = config.load(params)
+    dataset = config.pick(loaded.datasets, "datasets", name)
+    existing(raw)
+    runtime.apply(loaded.runtime)
+
+    from repligan.datasets.forms import preprocess
+
+    with whole_dir(out) as folder:
+        preprocess(dataset, raw, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""DVC stage: the real-vs-real floor of one dataset, and the extractor that distances need."""
+
+from pathlib import Path
+
+import click
+
+from repligan import config, runtime
+from repligan.files import existing, whole_dir, write_json
+
+
+@click.command(epilog="Example: python stages/reference.py mnist data/processed/mnist data/reference/mnist")
+@click.argument("name")
+@click.argument("processed", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def main(name: str, processed: Path, out: Path, params: Path) -> None:
+    """Measure dataset NAME in PROCESSED against itself; write card.json and the extractor to the folder OUT."""
+    loaded = config.load(params)
+    reference = config.pick(loaded.references, "references", name)
+    existing(processed)
+    runtime.apply(loaded.runtime)
+
+    from repligan.evaluation.intervals import interval
+
+    card = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
+    with whole_dir(out) as folder:
+        if isinstance(reference, config.DrawsReference):
+            from repligan.evaluation import toys
+
+            floor = toys.floor(reference, loaded.datasets[name].form, processed)
+        else:
+            from repligan.evaluation import images
+
+            device = runtime.device(loaded.runtime, reference.threads)
+            protocol, card["accuracy"] = images.make(reference, processed, folder, device)
+            floor = protocol.floor()
+        write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""DVC stage: train one experiment, all its seeds."""
+
+from pathlib import Path
+
+import click
+
+from repligan import config, runtime
+from repligan.files import existing, tree_digest
+from repligan.progress import Progress
+
+
+@click.command(epilog="Example: python stages/train.py even data/processed/even data/runs/even")
+@click.argument("name")
+@click.argument("processed", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def main(name: str, processed: Path, out: Path, params: Path) -> None:
+    """Train experiment NAME on the arrays in PROCESSED; write weights and losses to the folder OUT.
+
+    A killed or interrupted training goes on when the same command runs again.
+    """
+    loaded = config.load(params)
+    experiment = config.pick(loaded.experiments, "experiments", name)
+    existing(processed)
+    runtime.apply(loaded.runtime)
+
+    from repligan.training import loop
+
+    device = runtime.device(loaded.runtime, experiment.threads)
+    form = loaded.datasets[experiment.dataset].form
+    belongs_to = {
+        "name": name,
+        "experiment": experiment.model_dump(mode="json"),
+        "runtime": loaded.runtime.model_dump(mode="json"),
+        "data": tree_digest(processed, "*.npy"),
+        "code": tree_digest(Path(loop.__file__).parents[1], "**/*.py"),
+    }
+    training = loop.start(name, experiment, form, processed, range(experiment.seeds), device)
+    progress = Progress(name, experiment.steps)
+    with loop.stop_on_signal() as stop:
+        loop.train(training, out, Path(".work") / config.fingerprint(belongs_to), belongs_to, lambda step, scalars, img: progress(step, **scalars), stop)
+
+
+if __name__ == "__main__":
+    main()
