@@ -1,6 +1,7 @@
 """DVC stage: the real-vs-real floor of one dataset, and the extractor that distances need."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
     from repligan.evaluation.intervals import interval
 
-    card = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
+    card: dict[str, Any] = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
     with whole_dir(out) as folder:
         if isinstance(reference, config.DrawsReference):
             from repligan.evaluation import toys

@@ -1,10 +1,11 @@
 """DVC stage: train one experiment, all its seeds."""
 
+import time
 from pathlib import Path
 
 import click
 
-from repligan import config, runtime
+from repligan import config, runtime, tracking
 from repligan.files import existing, tree_digest
 from repligan.progress import Progress
 
@@ -24,6 +25,9 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     existing(processed)
     runtime.apply(loaded.runtime)
 
+    import torch
+
+    from repligan.reporting.pictures import picture
     from repligan.training import loop
 
     device = runtime.device(loaded.runtime, experiment.threads)
@@ -35,10 +39,24 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
         "data": tree_digest(processed, "*.npy"),
         "code": tree_digest(Path(loop.__file__).parents[1], "**/*.py"),
     }
+    fingerprint = config.fingerprint(belongs_to)
     training = loop.start(name, experiment, form, processed, range(experiment.seeds), device)
+    # Toys are over before MLflow is imported; the report stage adds them.
+    live = None if experiment.stacked else tracking.Live(name, fingerprint)
     progress = Progress(name, experiment.steps)
+
+    def report(step: int, scalars: dict[str, float], img: torch.Tensor | None) -> None:
+        progress(step, **scalars)
+        if live:
+            live(step, scalars, None if img is None else picture(img.cpu().numpy()))
+
+    began = time.monotonic()
     with loop.stop_on_signal() as stop:
-        loop.train(training, out, Path(".work") / config.fingerprint(belongs_to), belongs_to, lambda step, scalars, img: progress(step, **scalars), stop)
+        loop.train(training, out, Path(".work") / fingerprint, belongs_to, report, stop)
+    if live:
+        live.close()
+    seconds = round(time.monotonic() - began, 1)
+    tracking.record(name, out, {"fingerprint": fingerprint, "environment": runtime.in_force(), "seconds": seconds})
 
 
 if __name__ == "__main__":

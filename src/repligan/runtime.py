@@ -49,7 +49,8 @@ def device(runtime: Runtime, threads: int) -> torch.device:
     if runtime.device == "cpu" or not cuda:
         return torch.device("cpu")  # no operation used here is non-deterministic on a CPU
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it; filling costs time
+    # Nothing here reads uninitialised memory; filling it costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda")
 
 

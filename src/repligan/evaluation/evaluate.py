@@ -25,6 +25,7 @@ from repligan.config import (
 )
 from repligan.datasets.batches import denormalise
 from repligan.evaluation import images, toys
+from repligan.evaluation.extractor import CHUNK
 from repligan.evaluation.intervals import interval
 from repligan.files import from_file, load_array
 from repligan.models import build, sample, unpack
@@ -102,7 +103,7 @@ def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
     def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         values = toys.decode(sample(G, z.expand(len(seeds), -1, -1)).numpy())
         sampled = toys.decode(sample(G, few).numpy())
-        counts = np.bincount(values.ravel(), minlength=2 ** experiment.z.dim)
+        counts = np.bincount(values.ravel(), minlength=2**experiment.z.dim)
         return toys.even_statistics(values, sampled, real), torch.from_numpy(counts)
 
     return measure
@@ -126,7 +127,7 @@ def _images(experiment: Experiment, protocol: images.Protocol, device: torch.dev
     def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         def generate(repeat: int) -> torch.Tensor:
             z = fixed_z(experiment.z, 0, num, "evaluation_z", repeat)
-            return torch.cat([sample(G, chunk.to(device))[0] for chunk in z.split(images.CHUNK, dim=1)])
+            return torch.cat([sample(G, chunk.to(device))[0] for chunk in z.split(CHUNK, dim=1)])
 
         return protocol.score(generate(repeat) for repeat in range(repeats)), denormalise(sample(G, fixed)[0]).cpu()
 

@@ -42,6 +42,7 @@ class Extractor(nn.Module):
                 bound = (6 / layer.weight[0].numel()) ** 0.5  # He et al. 2015, eq. 10
                 drawn = g.uniform(-bound, bound, tuple(layer.weight.shape)).astype(np.float32)
                 layer.weight.data = torch.from_numpy(drawn)
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
     def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

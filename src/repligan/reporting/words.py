@@ -35,7 +35,7 @@ def number(metric: str, value: float) -> str:
     return f"{100 * value:.1f} %" if metric in SHARES else f"{value:.3g}"
 
 
-def with_interval(metric: str, value: dict[str, float]) -> str:
-    """Mean and 95 % interval, or the mean alone where there is none."""
-    mean = number(metric, value["mean"])
-    return f"{mean} [{number(metric, value['lo'])}, {number(metric, value['hi'])}]" if "lo" in value else mean
+def with_interval(metric: str, value: dict[str, float]) -> tuple[str, str]:
+    """(mean, 95 % interval), the interval empty where there is none."""
+    interval = f"{number(metric, value['lo'])} to {number(metric, value['hi'])}" if "lo" in value else ""
+    return number(metric, value["mean"]), interval

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from click import ClickException
@@ -35,6 +36,7 @@ LANES = 32
 CHECKPOINT_SECONDS = 20.0
 SAMPLES = 36  # images of a sample grid
 
+Seen = dict[str, list[torch.Tensor]]
 Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
 """`report(step, scalars, images)`: means over the seeds; uint8 [N, C, H, W] at snapshots of image GANs."""
 
@@ -83,8 +85,8 @@ class Training:
     def __post_init__(self) -> None:
         self.optimisers = {name: _optimiser(self.experiment, net) for name, net in self.networks() if _trained(net)}
         self.loss = LOSSES[self.experiment.loss.kind]
-        sees = [seen for update in self.experiment.schedule for seen in update.sees]
-        self.num_real, self.num_z = sees.count("real"), sees.count("fresh_z")
+        sights = [sight for update in self.experiment.schedule for sight in update.sees]
+        self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
 
     def networks(self) -> tuple[tuple[str, nn.Module], tuple[str, nn.Module]]:
         return ("G", self.G), ("D", self.D)
@@ -126,42 +128,42 @@ def start(
     return Training(name, experiment, seeds, G, D, real, TrainingNoise(experiment.z, stack, experiment.batch), device)
 
 
-def train_step(training: Training) -> dict[str, torch.Tensor]:
-    """The schedule's updates, once; returns loss_G, loss_D, and mean D(x), D(G(z)) in D's updates, each [S]."""
+def train_step(training: Training) -> Seen:
+    """The schedule's updates, once; returns loss_G, loss_D [S] and D's logits D_real, D_gen [S, B, 1] of each."""
     t, config = training, training.experiment
     num_real, num_z = t.step * t.num_real, t.step * t.num_z
-    seen_by_D: dict[str, list[torch.Tensor]] = defaultdict(list)
+    seen: Seen = defaultdict(list)
     for update in config.schedule:
         # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
         for_G = update.update == "G"
         t.D.requires_grad_(not for_G)  # spares D's weight gradients in G's update
         halves = []
-        for sees in update.sees:
-            if sees == "real":
+        for sight in update.sees:
+            if sight == "real":
                 logits = t.D(t.real[num_real].to(t.device))
                 target, num_real = 1 - config.loss.smoothing, num_real + 1
             else:
-                if sees == "fresh_z":
+                if sight == "fresh_z":
                     z, num_z = t.noise[num_z].to(t.device), num_z + 1
-                if sees != "same_img":
+                if sight != "same_img":
                     with torch.set_grad_enabled(for_G):
                         gen_img = t.G(z)
                 logits = t.D(gen_img if for_G else gen_img.detach())
                 target = float(for_G)
             halves.append(t.loss(logits, target).mean(dim=(1, 2)))
             if not for_G:
-                seen_by_D["D_real" if sees == "real" else "D_gen"].append(logits.detach())
-        loss = sum(halves) / (len(halves) if config.loss.halves == "mean" else 1)
+                seen["D_real" if sight == "real" else "D_gen"].append(logits.detach())
+        loss = torch.stack(halves).sum(dim=0) / (len(halves) if config.loss.halves == "mean" else 1)
         optimiser = t.optimisers[update.update]
         optimiser.zero_grad()
         loss.sum().backward()  # the sum over seeds leaves each seed its own gradient
         optimiser.step()
-        seen_by_D[f"loss_{update.update}"].append(loss.detach())
+        seen[f"loss_{update.update}"].append(loss.detach())
     t.step += 1
-    return seen_by_D
+    return seen
 
 
-def summarised(seen: dict[str, list[torch.Tensor]], num_seeds: int) -> dict[str, torch.Tensor]:
+def summarised(seen: Seen, num_seeds: int) -> dict[str, torch.Tensor]:
     """Per seed [num_seeds] on the CPU: losses averaged over a step's updates, logits as mean probabilities."""
     values = {
         key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) if v.ndim > 1 else v for v in several]).mean(dim=0)
@@ -170,7 +172,7 @@ def summarised(seen: dict[str, list[torch.Tensor]], num_seeds: int) -> dict[str,
     return {key: value[:num_seeds].cpu() for key, value in sorted(values.items())}
 
 
-def train(training: Training, out: Path, work: Path, config: dict[str, object], report: Report, stop: Stop) -> None:
+def train(training: Training, out: Path, work: Path, config: dict[str, Any], report: Report, stop: Stop) -> None:
     """Train to the end and write `out`: a safetensors file per snapshot and history.safetensors.
 
     Continues from the newest checkpoint in `work`, and removes `work` when done. Once `stop.signal` is set,

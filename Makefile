@@ -1,0 +1,61 @@
+# Every target sets up what it needs. SCALE: smoke, laptop (what params.yaml and dvc.lock hold) or full.
+SHELL := /bin/sh
+PYTHON ?= python3
+SCALE ?= laptop
+VENV := .venv
+UV_VERSION := 0.13.8
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Without cached bytecode every stage would compile torch anew.
+export PYTHONDONTWRITEBYTECODE :=
+export UV_LINK_MODE ?= copy
+
+.PHONY: help repro test lint ui bench lock clean
+
+help:
+	@echo "make repro [SCALE=smoke|laptop|full]  reproduce everything, then look at reports/index.html"
+	@echo "make test                             run the tests"
+	@echo "make ui                               look at the runs in MLflow"
+	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"$(PYTHON): found Python {v[0]}.{v[1]}; allowed: 3.11 to 3.13 (make PYTHON=python3.12)")'
+	@echo "setting up $(VENV): about 6 GB, once"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# DVC wants either git or to be told that there is none (an unpacked archive).
+.dvc/checked: $(VENV)/ready
+	@test -e .git || dvc config --local core.no_scm true
+	@touch $@
+
+repro: .dvc/checked
+ifeq ($(SCALE),laptop)
+	dvc repro
+else
+	dvc exp run --set-param scale=$(SCALE)
+endif
+	@echo "look at reports/index.html, or at the runs: make ui"
+
+test: .dvc/checked
+	python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: $(VENV)/ready
+	repligan ui
+
+bench: $(VENV)/ready
+	python benchmarks/bench.py
+
+lock: $(VENV)/ready
+	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --upgrade --generate-hashes \
+	  --all-extras --no-annotate --no-header pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf data reports/figures reports/index.html .work

@@ -1,0 +1,244 @@
+"""MLflow as a projection of the files that DVC tracks; the only importer of mlflow.
+
+A run is found again by its result (a digest of its weights and metrics), so that `sync` can be called
+any number of times. No failure here ever stops the pipeline: the files are the truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repligan.config import Params, flatten
+from repligan.files import read_json, tree_digest, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from repligan.reporting.results import Result
+
+EXPERIMENT = "repligan"
+FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
+BATCH = 1000  # metrics MLflow takes in one call
+MOST_PICTURES = 20  # steps that MLflow's slider can show
+PATIENCE = 10.0  # seconds that a finished training waits for MLflow to catch up
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def root() -> Path:
+    """The repository's folder, also inside an experiment that DVC runs in a temporary copy."""
+    return Path(os.environ.get("DVC_ROOT", Path.cwd()))
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, or an SQLite file at the repository's root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root()}/mlflow.db"
+
+
+@dataclass
+class Store:
+    """An open MLflow store and the id of our experiment in it."""
+
+    client: MlflowClient
+    experiment_id: str
+
+    def find(self, tag: str, value: str) -> Run | None:
+        """The newest run with this tag."""
+        found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+        return found[0] if found else None
+
+    def log_scalars(self, run_id: str, values: Iterable[tuple[str, int, float]]) -> None:
+        """Log (key, step, value) triples."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, step) for key, step, value in values]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def log_picture(self, run_id: str, step: int, img: np.ndarray) -> None:
+        """Log a uint8 image [H, W] or [H, W, 3] to the run's step slider."""
+        self.client.log_image(run_id, img, key="samples", step=step)
+
+
+def open_store() -> Store:
+    """Connect, creating the database and the experiment once, however many processes ask at the same time."""
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
+    from mlflow import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    lock = root() / ".work" / "mlflow.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        client = MlflowClient(uri())
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment:
+            return Store(client, experiment.experiment_id)
+        where = f"{root().resolve().as_uri()}/mlartifacts" if uri().startswith("sqlite:") else None
+        return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+
+
+class Live:
+    """A training seen in MLflow while it runs: called like a report, works in a thread, never fails or blocks."""
+
+    def __init__(self, name: str, fingerprint: str):
+        self.name, self.fingerprint = name, fingerprint
+        self.run_id: str | None = None
+        self.waiting: queue.Queue[tuple[int, dict[str, float], np.ndarray | None] | None] = queue.Queue()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def __call__(self, step: int, scalars: dict[str, float], img: np.ndarray | None) -> None:
+        """Log means over the seeds, and an image that `pictures.picture` made."""
+        if scalars or img is not None:
+            self.waiting.put((step, scalars, img))
+
+    def close(self) -> None:
+        """Wait a little for what is still to be logged."""
+        self.waiting.put(None)
+        self.thread.join(PATIENCE)
+        if self.thread.is_alive():
+            _warn(f"{self.name}: MLflow is slow; `repligan sync` adds the rest")
+
+    def _work(self) -> None:
+        try:
+            store = open_store()
+            run = store.find(FINGERPRINT, self.fingerprint) or store.client.create_run(
+                store.experiment_id, tags={FINGERPRINT: self.fingerprint}, run_name=self.name
+            )
+            self.run_id = run.info.run_id
+            while (item := self.waiting.get()) is not None:
+                step, scalars, img = item
+                store.log_scalars(self.run_id, [(key, step, value) for key, value in scalars.items()])
+                if img is not None:
+                    store.log_picture(self.run_id, step, img)
+        except Exception as error:  # whatever a server does, the training goes on
+            _warn(f"{self.name}: MLflow: {_short(error)}; `repligan sync` adds the run later")
+
+
+def record(name: str, run: Path, notes: dict[str, Any]) -> None:
+    """Remember, outside of DVC, where and how long the weights in the folder `run` were trained."""
+    write_json(_record_file(name), notes | {"weights": tree_digest(run, "*")})
+
+
+def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
+    """Write the runs that MLflow lacks and complete those it has in part; name -> what was done.
+
+    `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
+    Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
+    """
+    from repligan.reporting import results
+
+    found = results.read(params, data, reports)
+    store = open_store()
+    return {result.name: _sync_one(store, params, result, data, reports) for result in found}
+
+
+def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
+    """`sync`, but a store that cannot be reached is one line, not an error."""
+    try:
+        sync(params, data, reports)
+    except Exception as error:  # the results are in files: nothing is lost
+        _warn(f"MLflow: {_short(error)}; `repligan sync` adds the runs later")
+
+
+def _sync_one(store: Store, params: Params, result: Result, data: Path, reports: Path) -> str:
+    weights = tree_digest(data / "runs" / result.name, "*")
+    key = f"{weights[:32]}-{tree_digest(reports / 'metrics', f'{result.name}.json')[:32]}"
+    run = store.find(RESULT, key)
+    if run and run.info.status == "FINISHED":
+        return "was there"
+    file = _record_file(result.name)
+    notes = read_json(file) if file.exists() else {}
+    if notes.get("weights") != weights:
+        notes = {"environment": "unknown: trained on another machine, or restored from a cache"}
+    if run is None and "fingerprint" in notes:
+        run = store.find(FINGERPRINT, notes["fingerprint"])
+    if run is None or run.data.tags.get(RESULT, key) != key:
+        run = store.client.create_run(store.experiment_id, run_name=result.name)
+    run_id = run.info.run_id
+    _log_identity(store, run_id, key, params, result, data / "processed" / result.experiment.dataset)
+    store.log_scalars(run_id, _missing(store, run_id, result, data / "runs" / result.name))
+    _log_pictures(store, run_id, result)
+    store.client.log_dict(run_id, result.metrics, "metrics.json")
+    store.client.log_dict(run_id, notes, "training.json")
+    store.client.set_terminated(run_id)
+    return "written"
+
+
+def _log_identity(store: Store, run_id: str, key: str, params: Params, result: Result, processed: Path) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+
+    name = result.experiment.dataset
+    tags = {RESULT: key, "scale": params.scale, "dataset": name, "source": result.report.source}
+    values = {"scale": params.scale, **_flat(result.experiment), **_flat(params.runtime, "runtime")}
+    store.client.log_batch(
+        run_id,
+        params=[Param(name, str(value)) for name, value in values.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
+    source = json.dumps(params.datasets[name].source.model_dump(mode="json"), sort_keys=True)
+    dataset = Dataset(name, tree_digest(processed, "*")[:32], "repligan", source)
+    store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _missing(store: Store, run_id: str, result: Result, run: Path) -> list[tuple[str, int, float]]:
+    """The (metric, step, value) triples of a result that its run lacks: means over the seeds or repeats."""
+    from safetensors.numpy import load_file
+
+    every = result.experiment.log_every
+    series = {
+        key: [((i + 1) * every, float(row.mean())) for i, row in enumerate(values)]
+        for key, values in load_file(run / "history.safetensors").items()
+    }
+    for key in result.measured:
+        series[key] = [(int(step), float(value)) for step, value in result.curves[["step", key]].to_numpy()]
+    have = {key: {metric.step for metric in store.client.get_metric_history(run_id, key)} for key in series}
+    return [(key, step, value) for key, points in series.items() for step, value in points if step not in have[key]]
+
+
+def _log_pictures(store: Store, run_id: str, result: Result) -> None:
+    from repligan.reporting.pictures import picture, spread
+
+    paths = [artifact.path for artifact in store.client.list_artifacts(run_id, "images")]
+    there = {int(match[1]) for path in paths if (match := re.search(r"samples[+%]step[+%](\d+)", path))}
+    for step in spread(sorted(result.pictures), MOST_PICTURES):
+        if step not in there:
+            store.log_picture(run_id, step, picture(result.pictures[step]))
+
+
+def _flat(model: Any, prefix: str = "") -> dict[str, Any]:
+    return dict(flatten(model.model_dump(mode="json"), prefix))
+
+
+def _record_file(name: str) -> Path:
+    return root() / ".work" / "trained" / f"{name}.json"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

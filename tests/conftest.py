@@ -1,0 +1,65 @@
+"""Portable arithmetic is set before anything imports numpy or torch; small real data for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repligan import config, runtime
+
+ROOT = Path(__file__).parents[1]
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+runtime.apply(config.Runtime(device="cpu", precision="portable"))
+
+
+def compose(scale: str, out: Path) -> Path:
+    """params.yaml of a scale, composed from conf/ as `dvc exp run -S scale=...` does."""
+    from dvc.utils.hydra import compose_and_dump
+
+    conf = str(ROOT / "conf")
+    compose_and_dump(out, conf, None, "config", conf, [f"scale={scale}"])
+    return out
+
+
+@pytest.fixture(scope="session")
+def smoke_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compose("smoke", tmp_path_factory.mktemp("params") / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def smoke(smoke_file: Path) -> config.Params:
+    return config.load(smoke_file)
+
+
+@pytest.fixture(scope="session")
+def processed(smoke: config.Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The processed data of all datasets at the smoke scale: a folder each."""
+    from repligan.datasets.forms import preprocess
+    from repligan.datasets.sources import fetch
+
+    folder = tmp_path_factory.mktemp("data")
+    for name, dataset in smoke.datasets.items():
+        raw, out = folder / "raw" / name, folder / "processed" / name
+        raw.mkdir(parents=True)
+        out.mkdir(parents=True)
+        fetch(dataset.source, raw)
+        preprocess(dataset, raw, out)
+    return folder / "processed"
+
+
+@pytest.fixture
+def stage(smoke_file: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a stage script as DVC does, in `tmp_path` with the smoke-scale params.yaml."""
+    shutil.copy(smoke_file, tmp_path / "params.yaml")
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "stages" / f"{name}.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run

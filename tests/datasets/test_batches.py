@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from repligan import config
+from repligan.datasets.batches import denormalise, normalise, real_batches
+from repligan.errors import InputError
+
+
+def test_even_batches_are_real_rows_and_uniform(smoke: config.Params, processed: Path) -> None:
+    batches = real_batches(smoke.datasets["even"].form, processed / "even", range(3), 16)
+    seen = torch.stack([batches[i] for i in range(300)])
+    assert seen.shape == (300, 3, 16, 7)
+    assert seen[..., -1].max() == 0
+    assert abs(seen[..., :-1].mean() - 0.5) < 0.01
+
+
+def test_box_batches_fill_the_box(smoke: config.Params, processed: Path) -> None:
+    batches = real_batches(smoke.datasets["bits1010"].form, processed / "bits1010", range(50), 1)
+    seen = torch.stack([batches[i] for i in range(100)]).reshape(-1, 4)
+    torch.testing.assert_close(seen.amin(0), torch.tensor([0.8, 0, 0.8, 0]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(seen.amax(0), torch.tensor([1, 0.2, 1, 0.2]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(seen.mean(0), torch.tensor([0.9, 0.1, 0.9, 0.1]), atol=3e-3, rtol=0)
+
+
+def test_image_batches_are_epochs(smoke: config.Params, processed: Path) -> None:
+    batches = real_batches(smoke.datasets["mnist"].form, processed / "mnist", [0], 16)
+    epochs = [{img.numpy().tobytes() for i in range(10) for img in batches[10 * epoch + i][0]} for epoch in range(2)]
+    assert len(epochs[0]) == 160
+    assert epochs[0] == epochs[1]
+    assert not torch.equal(batches[0], batches[10])
+    assert torch.equal(batches[3], real_batches(smoke.datasets["mnist"].form, processed / "mnist", [0], 16)[3])
+
+
+def test_a_batch_larger_than_the_data(smoke: config.Params, processed: Path) -> None:
+    with pytest.raises(InputError, match="found 161; allowed: at most the 160 training images"):
+        real_batches(smoke.datasets["mnist"].form, processed / "mnist", [0], 161)
+
+
+def test_missing_data_is_named(smoke: config.Params, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train.npy: not found"):
+        real_batches(smoke.datasets["mnist"].form, tmp_path, [0], 16)
+
+
+def test_normalise_and_back() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    img = normalise(levels)
+    assert (img.min(), img.max()) == (-1, 1)
+    assert denormalise(img).tolist() == levels.tolist()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from repligan import progress
+from repligan.progress import Progress
+
+
+def run(monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, steps: int = 10) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    say = Progress("even", steps)
+    for step in range(1, steps + 1):
+        clock[0] += seconds_a_step
+        say(step, **({"loss_D": 0.5} if step == 1 else {}))
+
+
+def test_short_work_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, 0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_long_work_says_step_rate_rest_and_last_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "even  step 1/10  0.3/s  27 s left  loss_D 0.500"
+    assert lines[-1] == "even  step 10/10  0.3/s  0 s left  loss_D 0.500"
+    assert len(lines) == 4  # every 10 s, and the last
+
+
+def test_a_terminal_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    run(monkeypatch, 3)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.count("\r") == 10
