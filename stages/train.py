@@ -27,7 +27,6 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
     import torch
 
-    from repligan.reporting.pictures import picture
     from repligan.training import loop
 
     device = runtime.device(loaded.runtime, experiment.threads)
@@ -48,7 +47,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     def report(step: int, scalars: dict[str, float], img: torch.Tensor | None) -> None:
         progress(step, **scalars)
         if live:
-            live(step, scalars, None if img is None else picture(img.cpu().numpy()))
+            live(step, scalars, None if img is None else img.cpu().numpy())
 
     began = time.monotonic()
     with loop.stop_on_signal() as stop:

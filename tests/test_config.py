@@ -16,19 +16,39 @@ from repligan.errors import InputError
         ("lr: 0.0002", "lr: 2", "experiments.dcgan-mnist.optimiser.lr: found 2; allowed: less than 1"),
         ("lr: 0.0002", "lr: .nan", "experiments.dcgan-mnist.optimiser.lr: found nan; allowed: less than 1"),
         ("batch: 16\n    steps: 60", "batch: -1\n    steps: 60", "experiments.even.batch: found -1; allowed: greater"),
-        ("batch: 16\n    steps: 60", "batch: 1.5\n    steps: 60", "experiments.even.batch: found 1.5; allowed: a valid int"),
-        ("beta1: 0.9\n", "beta3: 0.9\n", "experiments.even.optimiser.beta3: found an unknown key; allowed: kind, lr, beta1"),
+        (
+            "batch: 16\n    steps: 60",
+            "batch: 1.5\n    steps: 60",
+            "experiments.even.batch: found 1.5; allowed: a valid int",
+        ),
+        (
+            "beta1: 0.9\n",
+            "beta3: 0.9\n",
+            "experiments.even.optimiser.beta3: found an unknown key; allowed: kind, lr, beta1",
+        ),
         ("    steps: 60\n", "", "experiments.even.steps: found nothing; allowed: a value, every key is required"),
         ("kind: mlp", "kind: mpl", "experiments.even.G.kind: found 'mpl'; allowed: 'mlp', 'dcgan5x5', 'identity'"),
         ("- same_img", "- same", "experiments.even.schedule.1.sees.1: found 'same'; allowed: 'real', 'fresh_z'"),
         ("dataset: even", "dataset: odd", "experiments.even.dataset: found 'odd'; allowed: bits1010, even, mnist"),
         ("device: cpu", "device: gpu", "runtime.device: found 'gpu'; allowed: 'cpu', 'cuda' or 'auto'"),
-        ("update: G\n      sees:\n      - fresh_z", "update: G\n      sees:\n      - real", "found ['real']; allowed for G"),
+        (
+            "update: G\n      sees:\n      - fresh_z",
+            "update: G\n      sees:\n      - real",
+            "found ['real']; allowed for G",
+        ),
         ("dim: 7", "dim: 6", "experiments.even.G.widths: found 7 inputs; allowed: z.dim, 6"),
-        ("size: 32", "size: 64", "experiments.dcgan-mnist.G: found 'dcgan5x5' for size 64; allowed: dcgan5x5 for size 32"),
+        (
+            "size: 32",
+            "size: 64",
+            "experiments.dcgan-mnist.G: found 'dcgan5x5' for size 64; allowed: dcgan5x5 for size 32",
+        ),
         ("seeds: 1\n", "seeds: 3\n", "experiments.dcgan-mnist.seeds: found 3; allowed: 1 for a convolutional GAN"),
         ("- 60\n", "- 61\n", "reports.even.milestones: found [0, 61]; allowed, the snapshots: [0, 20, 40, 60]"),
-        ("  even:\n    kind: draws", "  odd:\n    kind: draws", "references: found bits1010, mnist, odd; allowed: just"),
+        (
+            "  even:\n    kind: draws",
+            "  odd:\n    kind: draws",
+            "references: found bits1010, mnist, odd; allowed: just",
+        ),
         ("scale: smoke", "scale: [", "line"),
     ],
 )
@@ -44,7 +64,9 @@ def test_bad_values_are_named(smoke_file: Path, tmp_path: Path, old: str, new: s
     assert "\n" not in error.value.message
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), (b"\xff\xfe", "UTF-8"), (b"", "the file: found None")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (b"\xff\xfe", "UTF-8"), (b"", "the file: found None")]
+)
 def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "params.yaml"
     if content is not None:
@@ -67,7 +89,9 @@ def test_every_scale_loads(scale: str, tmp_path: Path) -> None:
 
 def test_pick_lists_what_there_is(smoke: config.Params) -> None:
     assert config.pick(smoke.experiments, "experiments", "even") is smoke.experiments["even"]
-    with pytest.raises(InputError, match=r"experiments: found no 'odd'; allowed: bits1010, bits1010-d-alone, dcgan-mnist"):
+    with pytest.raises(
+        InputError, match=r"experiments: found no 'odd'; allowed: bits1010, bits1010-d-alone, dcgan-mnist"
+    ):
         config.pick(smoke.experiments, "experiments", "odd")
 
 

@@ -74,9 +74,11 @@ class Store:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
-    def log_picture(self, run_id: str, step: int, img: np.ndarray) -> None:
-        """Log a uint8 image [H, W] or [H, W, 3] to the run's step slider."""
-        self.client.log_image(run_id, img, key="samples", step=step)
+    def log_picture(self, run_id: str, step: int, made: np.ndarray) -> None:
+        """Log what G made, as `pictures.picture` shows it, to the run's step slider."""
+        from repligan.reporting.pictures import picture
+
+        self.client.log_image(run_id, picture(made), key="samples", step=step)
 
 
 def open_store() -> Store:
@@ -110,7 +112,7 @@ class Live:
         self.thread.start()
 
     def __call__(self, step: int, scalars: dict[str, float], img: np.ndarray | None) -> None:
-        """Log means over the seeds, and an image that `pictures.picture` made."""
+        """Log means over the seeds, and sample images uint8 [N, C, H, W]."""
         if scalars or img is not None:
             self.waiting.put((step, scalars, img))
 
@@ -219,13 +221,13 @@ def _missing(store: Store, run_id: str, result: Result, run: Path) -> list[tuple
 
 
 def _log_pictures(store: Store, run_id: str, result: Result) -> None:
-    from repligan.reporting.pictures import picture, spread
+    from repligan.reporting.pictures import spread
 
     paths = [artifact.path for artifact in store.client.list_artifacts(run_id, "images")]
     there = {int(match[1]) for path in paths if (match := re.search(r"samples[+%]step[+%](\d+)", path))}
     for step in spread(sorted(result.pictures), MOST_PICTURES):
         if step not in there:
-            store.log_picture(run_id, step, picture(result.pictures[step]))
+            store.log_picture(run_id, step, result.pictures[step])
 
 
 def _flat(model: Any, prefix: str = "") -> dict[str, Any]:

@@ -66,5 +66,5 @@ def test_too_many_images_wanted(smoke: config.Params, tmp_path: Path) -> None:
 
 
 def test_missing_raw_data(smoke: config.Params, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="integers.csv: not found"):
+    with pytest.raises(InputError, match=r"integers\.csv: not found"):
         preprocess(smoke.datasets["even"], tmp_path, tmp_path)

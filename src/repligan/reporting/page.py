@@ -63,10 +63,7 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         "protocol": _protocol(metrics["protocol"]),
         "steps": [step.replace("_", " ") for step in steps],
         "rows": rows,
-        "end": [
-            (label(key), with_interval(key, value))
-            for key, value in sorted(metrics["end"].items())
-        ],
+        "end": [(label(key), with_interval(key, value)) for key, value in sorted(metrics["end"].items())],
         "figures": [
             (kind, _inline(figures[f"{result.name}-{kind}"])) for kind in FIGURES if f"{result.name}-{kind}" in figures
         ],

@@ -1,0 +1,254 @@
+"""The smoke scale for real: DVC, MLflow and, where there is one, a browser, in two copies of the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+OUTPUTS = (".venv", ".git", ".work", "data", "mlartifacts", "mlflow.db*", "cache", "tmp", "checked", "index.html")
+NAMES = ["bits1010", "bits1010-d-alone", "dcgan-mnist", "even"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def environment(repo: Path) -> dict[str, str]:
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    author = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return keep | author | {"PATH": path, "PYTHONPATH": str(repo / "src"), "HOME": str(repo.parent)}
+
+
+def run(repo: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=repo, env=environment(repo), capture_output=True, text=True, check=False)
+
+
+def copy(repo: Path) -> Path:
+    shutil.copytree(ROOT, repo, ignore=shutil.ignore_patterns(*OUTPUTS, "__pycache__", ".*_cache", "*.egg-info"))
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "a copy")):
+        done = run(repo, "git", *command)
+        assert done.returncode == 0, done.stderr
+    return repo
+
+
+@pytest.fixture(scope="session")
+def repos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two copies in folders of different names, reproduced at the same time."""
+    found = [copy(tmp_path_factory.mktemp(name) / "repo") for name in ("one", "quite-another")]
+    command = ("dvc", "exp", "run", "-S", "scale=smoke")
+    running = [
+        subprocess.Popen(
+            command, cwd=repo, env=environment(repo), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for repo in found
+    ]
+    for process in running:
+        output, _ = process.communicate()
+        assert process.returncode == 0, output[-4000:]
+    return found
+
+
+@pytest.fixture(scope="session")
+def repo(repos: list[Path]) -> Path:
+    return repos[0]
+
+
+def files(repo: Path, *folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((repo / folder).rglob("*")) if path.is_file()]
+
+
+def test_two_copies_give_the_same_lock(repos: list[Path]) -> None:
+    locks = [(repo / "dvc.lock").read_text() for repo in repos]
+    assert locks[0] == locks[1]
+    stages = YAML(typ="safe").load(locks[0])["stages"]
+    assert {name.split("@")[0] for name in stages} == {
+        "fetch",
+        "preprocess",
+        "reference",
+        "train",
+        "evaluate",
+        "report",
+    }
+    assert [name.split("@")[1] for name in sorted(stages) if name.startswith("train@")] == NAMES
+
+
+def test_outputs_hold_no_time_host_or_path(repo: Path) -> None:
+    told = [str(repo), str(ROOT), socket.gethostname(), time.strftime("%Y-%m-%d"), str(Path.home())]
+    for path in files(repo, "data", "reports"):
+        content = path.read_bytes()
+        assert not [word for word in told if len(word) > 5 and word.encode() in content], path
+
+
+def test_again_does_nothing(repo: Path) -> None:
+    done = run(repo, "dvc", "repro")
+    assert "Data and pipelines are up to date." in done.stdout
+    assert "Running stage" not in done.stdout
+    assert run(repo, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_a_changed_value_runs_its_chain_only(repo: Path) -> None:
+    params = repo / "params.yaml"
+    before = params.read_text()
+    text = before.replace("beta1: 0.9\n", "beta1: 0.8\n")
+    assert text != before
+    params.write_text(text)
+    planned = run(repo, "dvc", "repro", "--dry").stdout
+    params.write_text(before)
+    assert re.findall(r"Running stage '(.*)'", planned) == ["train@even", "evaluate@even", "report"]
+
+
+def test_metrics_and_plots_show(repo: Path) -> None:
+    shown = json.loads(run(repo, "dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert sorted(Path(path).stem for path in shown) == NAMES
+    even = shown["reports/metrics/even.json"]["data"]
+    assert even["scale"] == "smoke"
+    assert (
+        even["step_60"]["even_rate"]["lo"] <= even["step_60"]["even_rate"]["mean"] <= even["step_60"]["even_rate"]["hi"]
+    )
+    plotted = run(repo, "dvc", "plots", "show", "--json")
+    assert plotted.returncode == 0, plotted.stderr
+    assert "failed" not in plotted.stderr
+    assert {"Even numbers", "Pattern 1010", "Frechet distance on MNIST"} <= set(json.loads(plotted.stdout)["data"])
+
+
+def test_the_page_is_self_contained_and_says_the_scale(repo: Path) -> None:
+    page = (repo / "reports" / "index.html").read_text()
+    assert "<b>smoke</b> scale" in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert page.count("data:image/png") == 1 + 3 * 3 + 1
+    for name in NAMES:
+        assert f'id="{name}"' in page
+
+
+def test_figures_are_pictures(repo: Path) -> None:
+    from PIL import Image
+
+    figures = files(repo, "reports/figures")
+    assert len(figures) == 11
+    for path in figures:
+        with Image.open(path) as img:
+            assert img.info.keys() <= {"dpi"}
+            assert len(img.convert("L").getcolors(1 << 16) or []) > 10
+
+
+@pytest.fixture(scope="session")
+def server(repo: Path) -> Iterator[str]:
+    """MLflow's server on the runs of `repo`, as `make ui` starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (repo / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            ["repligan", "ui", "--port", str(port)], cwd=repo, env=environment(repo), stdout=log, stderr=log
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"{address}/health", timeout=2)
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def post(address: str, call: str, **body: object) -> dict[str, list[dict[str, dict[str, object]]]]:
+    request = urllib.request.Request(
+        f"{address}/api/2.0/mlflow/{call}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_mlflow_serves_every_run(server: str) -> None:
+    runs = post(server, "runs/search", experiment_ids=["1"])["runs"]
+    assert sorted(run["info"]["run_name"] for run in runs) == NAMES
+    for found in runs:
+        name, data = found["info"]["run_name"], found["data"]
+        params = {item["key"]: item["value"] for item in data["params"]}
+        metrics = {item["key"] for item in data["metrics"]}
+        assert (found["info"]["status"], params["scale"]) == ("FINISHED", "smoke")
+        assert {"loss_D", "D_real", "D_gen"} <= metrics
+        assert len(metrics) <= 25
+        assert found["inputs"]["dataset_inputs"][0]["dataset"]["digest"]
+        if name == "dcgan-mnist":
+            assert {"loss_G", "fd_cnn_64", "class_tv"} <= metrics
+            assert params["G.width"] == "4"
+
+
+def test_mlflow_has_losses_and_samples_by_step(server: str) -> None:
+    runs = post(server, "runs/search", experiment_ids=["1"])["runs"]
+    run_id = next(run["info"]["run_id"] for run in runs if run["info"]["run_name"] == "dcgan-mnist")
+    with urllib.request.urlopen(
+        f"{server}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=loss_G"
+    ) as answer:
+        steps = [point["step"] for point in json.load(answer)["metrics"]]
+    assert sorted(steps) == [2, 4, 6, 8, 10, 12]
+    with urllib.request.urlopen(f"{server}/api/2.0/mlflow/artifacts/list?run_id={run_id}&path=images") as answer:
+        images = [file["path"] for file in json.load(answer)["files"] if file["path"].endswith(".png")]
+    assert len(images) == 4
+    with urllib.request.urlopen(f"{server}/get-artifact?run_id={run_id}&path=training.json") as answer:
+        training = json.load(answer)
+    assert training["environment"]["cpu"] == "AVX2"
+    assert training["seconds"] > 0
+
+
+def browse(address: str, out: Path) -> str:
+    """The page's DOM after its scripts ran; a screenshot of it lies at `out`."""
+    assert CHROMIUM
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", f"--user-data-dir={out.parent / 'chromium'}",
+             "--virtual-time-budget=20000")  # fmt: skip
+    command = [CHROMIUM, *flags, "--dump-dom", f"--screenshot={out}", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+def test_a_browser_shows_the_report(repo: Path, tmp_path: Path) -> None:
+    dom = browse((repo / "reports" / "index.html").as_uri(), tmp_path / "page.png")
+    assert "A GAN that learns even numbers" in dom
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+def test_a_browser_shows_the_runs_in_mlflow(server: str, tmp_path: Path) -> None:
+    dom = browse(f"{server}/#/experiments/1/runs", tmp_path / "runs.png")
+    assert "dcgan-mnist" in dom
+
+
+def test_sync_brings_back_what_is_missing_and_no_more(repo: Path, tmp_path: Path) -> None:
+    other = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/other.db"}
+    command = ["repligan", "sync"]
+    said = [
+        subprocess.run(
+            command, cwd=repo, env=environment(repo) | other, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]
+    assert said[0] == [f"{name}: written" for name in ("even", "bits1010", "bits1010-d-alone", "dcgan-mnist")]
+    assert {line.split(": ")[1] for line in said[1]} == {"was there"}
+    assert set(run(repo, "repligan", "sync").stdout.split(": was there\n")) == {*NAMES, ""}
+
+
+def test_without_git_it_works_too(tmp_path: Path) -> None:
+    repo = copy(tmp_path / "archive")
+    shutil.rmtree(repo / ".git")
+    assert "not a git repository" in run(repo, "dvc", "repro", "fetch@even").stderr.lower()
+    assert run(repo, "dvc", "config", "--local", "core.no_scm", "true").returncode == 0
+    done = run(repo, "dvc", "repro", "preprocess@even")
+    assert done.returncode == 0, done.stderr
+    assert (repo / "data" / "processed" / "even" / "train.npy").exists()
