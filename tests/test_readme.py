@@ -1,0 +1,23 @@
+"""The README's numbers are those of the metrics in git."""
+
+from __future__ import annotations
+
+import re
+
+from conftest import ROOT
+
+from repligan.files import read_json
+from repligan.reporting.words import with_interval
+
+ROW = re.compile(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \| `([\w.]+)` \|$", re.MULTILINE)
+
+
+def test_every_result_is_the_measured_one() -> None:
+    rows = ROW.findall((ROOT / "README.md").read_text())
+    assert len(rows) >= 8
+    for name, shown, where in rows:
+        value = read_json(ROOT / "reports" / "metrics" / f"{name}.json")
+        for key in where.split("."):
+            value = value[key]
+        mean, interval = with_interval(where.split(".")[-1], value)
+        assert shown == (f"{mean} ({interval})" if interval else mean), (name, where)
