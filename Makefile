@@ -27,11 +27,11 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@touch $@
 
 # DVC wants either git or to be told that there is none (an unpacked archive).
-.dvc/checked: $(VENV)/ready
+$(VENV)/checked: $(VENV)/ready
 	@test -e .git || dvc config --local core.no_scm true
 	@touch $@
 
-repro: .dvc/checked
+repro: $(VENV)/checked
 ifeq ($(SCALE),laptop)
 	dvc repro
 else
@@ -39,7 +39,7 @@ else
 endif
 	@echo "look at reports/index.html, or at the runs: make ui"
 
-test: .dvc/checked
+test: $(VENV)/checked
 	python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/ready
