@@ -9,12 +9,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 export UV_LINK_MODE ?= copy
 
-.PHONY: help repro test lint ui bench lock clean
+.PHONY: help repro test lint ui verify failures bench lock clean
 
 help:
 	@echo "make repro [SCALE=smoke|laptop|full]  reproduce everything, then look at reports/index.html"
 	@echo "make test                             run the tests"
 	@echo "make ui                               look at the runs in MLflow"
+	@echo "make verify                           reproduce HEAD from nothing, compare with dvc.lock"
 	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
 
 $(VENV)/ready: requirements.lock pyproject.toml
@@ -32,11 +33,8 @@ $(VENV)/checked: $(VENV)/ready
 	@touch $@
 
 repro: $(VENV)/checked
-ifeq ($(SCALE),laptop)
-	dvc repro
-else
-	dvc exp run --set-param scale=$(SCALE)
-endif
+	@grep -qx 'scale: $(SCALE)' params.yaml || repligan scale $(SCALE)
+	dvc --wait-for-lock repro
 	@echo "look at reports/index.html, or at the runs: make ui"
 
 test: $(VENV)/checked
@@ -49,6 +47,13 @@ lint: $(VENV)/ready
 
 ui: $(VENV)/ready
 	repligan ui
+
+# What the weekly job runs: everything anew, compared with the committed hashes.
+verify: $(VENV)/checked
+	repligan verify
+
+failures: $(VENV)/ready
+	REPLIGAN_WRITE_FAILURES=1 python -m pytest tests/test_failures.py
 
 bench: $(VENV)/ready
 	python benchmarks/bench.py

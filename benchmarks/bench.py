@@ -63,7 +63,7 @@ def worker(name: str, precision: str, seeds: int, steps: int) -> None:
     """Print the training steps per second of one experiment."""
     params = config.load(Path("params.yaml"))
     row = params.experiments[name].model_copy(update={"seeds": seeds})
-    chosen = config.Runtime.model_validate({"device": "cpu", "precision": precision})
+    chosen = config.Runtime.model_validate({"device": "cpu", "precision": precision, "deterministic": True})
     runtime.apply(chosen)
 
     from repligan.datasets.forms import preprocess
@@ -75,7 +75,7 @@ def worker(name: str, precision: str, seeds: int, steps: int) -> None:
         fetch(dataset.source, Path(folder))
         preprocess(dataset, Path(folder), Path(folder))
         device = runtime.device(chosen, row.threads)
-        training = loop.start(name, row, dataset.form, Path(folder), range(seeds), device)
+        training = loop.start(name, row, dataset.form, Path(folder), range(seeds), device, precision)
         for _ in range(max(2, steps // 10)):
             loop.train_step(training)
         began = time.monotonic()

@@ -5,12 +5,14 @@ from pathlib import Path
 import click
 
 from repligan import config, runtime
-from repligan.files import existing, read_json, to_bytes, whole_dir, write_bytes, write_json
+from repligan.errors import Command
+from repligan.files import existing, read_json, whole_dir, write_json
 
 
 @click.command(
+    cls=Command,
     epilog="Example: python stages/evaluate.py even data/runs/even data/processed/even data/reference/even "
-    "data/evaluations/even reports/metrics/even.json"
+    "data/evaluations/even reports/metrics/even.json",
 )
 @click.argument("name")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -40,9 +42,7 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
     evaluation = evaluate(name, experiment, form, run, measure, device)
     card = read_json(reference / "card.json")
     with whole_dir(out) as folder:
-        write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures))
-        write_bytes(folder / "losses.csv", tables.to_csv(tables.losses(evaluation, experiment.log_every)))
-        write_bytes(folder / "curves.csv", tables.to_csv(tables.curves(evaluation)))
+        tables.write(folder, experiment, evaluation)
     write_json(metrics, tables.metrics(experiment, loaded.reports[name], loaded.scale, evaluation, card))
 
 

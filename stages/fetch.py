@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from repligan import config, runtime
+from repligan.errors import Command
 from repligan.files import whole_dir
 
 
-@click.command(epilog="Example: python stages/fetch.py mnist data/raw/mnist")
+@click.command(cls=Command, epilog="Example: python stages/fetch.py mnist data/raw/mnist")
 @click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)

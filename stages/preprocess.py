@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from repligan import config, runtime
+from repligan.errors import Command
 from repligan.files import existing, whole_dir
 
 
-@click.command(epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
+@click.command(cls=Command, epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
 @click.argument("name")
 @click.argument("raw", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))

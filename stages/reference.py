@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 from repligan import config, runtime
+from repligan.errors import Command
 from repligan.files import existing, whole_dir, write_json
 
 
-@click.command(epilog="Example: python stages/reference.py mnist data/processed/mnist data/reference/mnist")
+@click.command(
+    cls=Command, epilog="Example: python stages/reference.py mnist data/processed/mnist data/reference/mnist"
+)
 @click.argument("name")
 @click.argument("processed", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))

@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from repligan import config
+from repligan.errors import Command
 from repligan.files import existing, whole_dir, write_bytes
 
 
-@click.command(epilog="Example: python stages/report.py data reports")
+@click.command(cls=Command, epilog="Example: python stages/report.py data reports")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("reports", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
@@ -27,6 +28,7 @@ def main(data: Path, reports: Path, params: Path) -> None:
         for name, content in drawn.items():
             write_bytes(folder / f"{name}.png", content)
     write_bytes(reports / "index.html", page.render(loaded, found, drawn).encode())
+    click.echo("report: bringing MLflow up to date", err=True)
     tracking.sync_or_warn(loaded, data, reports)
     click.echo(f"report: {reports / 'index.html'}")
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from repligan import config, runtime, tracking
-from repligan.files import existing, tree_digest
+from repligan.errors import Command
+from repligan.files import code_digest, existing, tree_digest
 from repligan.progress import Progress
 
 
-@click.command(epilog="Example: python stages/train.py even data/processed/even data/runs/even")
+@click.command(cls=Command, epilog="Example: python stages/train.py even data/processed/even data/runs/even")
 @click.argument("name")
 @click.argument("processed", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
@@ -36,10 +37,11 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
         "experiment": experiment.model_dump(mode="json"),
         "runtime": loaded.runtime.model_dump(mode="json"),
         "data": tree_digest(processed, "*.npy"),
-        "code": tree_digest(Path(loop.__file__).parents[1], "**/*.py"),
+        "code": code_digest(),
+        "torch": torch.__version__,
     }
     fingerprint = config.fingerprint(belongs_to)
-    training = loop.start(name, experiment, form, processed, range(experiment.seeds), device)
+    training = loop.start(name, experiment, form, processed, range(experiment.seeds), device, loaded.runtime.precision)
     # Toys are over before MLflow is imported; the report stage adds them.
     live = None if experiment.stacked else tracking.Live(name, fingerprint)
     progress = Progress(name, experiment.steps)
@@ -51,7 +53,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
     began = time.monotonic()
     with loop.stop_on_signal() as stop:
-        loop.train(training, out, Path(".work") / fingerprint, belongs_to, report, stop)
+        loop.train(training, out, Path(".work") / "trainings" / name, belongs_to, report, stop)
     if live:
         live.close()
     seconds = round(time.monotonic() - began, 1)

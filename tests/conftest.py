@@ -15,7 +15,7 @@ from repligan import config, runtime
 
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
-runtime.apply(config.Runtime(device="cpu", precision="portable"))
+runtime.apply(config.Runtime(device="cpu", precision="portable", deterministic=True))
 
 
 def compose(scale: str, out: Path) -> Path:

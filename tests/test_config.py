@@ -50,6 +50,21 @@ from repligan.errors import InputError
             "references: found bits1010, mnist, odd; allowed: just",
         ),
         ("scale: smoke", "scale: [", "line"),
+        ("- 7\n      - 7", "- 7\n      - 6", "experiments.even.G: found 6 outputs; allowed: 7, the size of even"),
+        ("- 7\n      - 1", "- 6\n      - 1", "experiments.even.D.widths: found 6 inputs; allowed: 7, the size of even"),
+        ("kind: uniform\n      dim: 4", "kind: uniform\n      dim: 3", "d-alone.G: found 3 outputs; allowed: 4"),
+        ("log_every: 10", "log_every: 61", "experiments.even.log_every: found 61; allowed: at most steps, 60"),
+        ("start: 0", "start: 128", "datasets.even.source.start: found 128; allowed: less than stop, 128"),
+        ("stop: 128", "stop: 129", "datasets.even.source.stop: found 129; allowed: at most 128 in these bits"),
+        (
+            "      - 0.2\n    form",
+            "    form",
+            "datasets.bits1010.source.high: found [1.0, 0.2, 1.0]; allowed: one number",
+        ),
+        ("channels: 1", "channels: 3", "datasets.mnist.form.channels: found 3; allowed for mnist: 1"),
+        ("num: 64", "num: 81", "references.mnist.num: found 81; allowed: at most half of 160 training images"),
+        ("batch: 64", "batch: 161", "references.mnist.batch: found 161; allowed: at most 160 training images"),
+        ("  default:\n", "  defaults:\n", "bands: found class_tv, defaults, fd_; allowed: default"),
     ],
 )
 def test_bad_values_are_named(smoke_file: Path, tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -19,6 +19,7 @@ def test_whole_dir_leaves_the_old_content_when_the_block_fails(tmp_path: Path) -
         (folder / "b").write_text("2")
         raise ZeroDivisionError
     assert [path.name for path in out.iterdir()] == ["a"]
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_whole_dir_replaces_what_was_there(tmp_path: Path) -> None:

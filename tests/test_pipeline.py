@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-OUTPUTS = (".venv", ".git", ".work", "data", "mlartifacts", "mlflow.db*", "cache", "tmp", "index.html")
+OUTPUTS = (".venv", ".git", ".work", "data", "mlartifacts", "mlflow.db*", "cache", "tmp", "config.local", "index.html")
 NAMES = ["bits1010", "bits1010-d-alone", "dcgan-mnist", "even"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

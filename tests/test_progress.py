@@ -30,6 +30,22 @@ def test_long_work_says_step_rate_rest_and_last_values(
     assert len(lines) == 4  # every 10 s, and the last
 
 
+def test_a_late_first_report_and_a_continued_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    say = Progress("even", 1000)
+    clock[0] = 5
+    say(0)
+    say(901)
+    assert capsys.readouterr().err == "even  step 901/1000  0.2/s  495 s left\n"
+    clock[0] = 20
+    say(1000)
+    say(1000)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_terminal_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     run(monkeypatch, 3)

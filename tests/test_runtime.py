@@ -11,8 +11,8 @@ from repligan import runtime
 from repligan.config import Runtime
 from repligan.errors import InputError
 
-CPU = Runtime(device="cpu", precision="portable")
-FAST = Runtime(device="cpu", precision="fast")
+CPU = Runtime(device="cpu", precision="portable", deterministic=True)
+FAST = Runtime(device="cpu", precision="fast", deterministic=True)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +25,7 @@ PRELUDE = "from repligan import runtime, config; R = config.Runtime\n"
 
 def test_portable_arithmetic_is_in_force_in_torch() -> None:
     done = run_python(
-        PRELUDE + "runtime.apply(R(device='cpu', precision='portable')); import torch; "
+        PRELUDE + "runtime.apply(R(device='cpu', precision='portable', deterministic=True)); import torch; "
         "print(torch.backends.cpu.get_cpu_capability())"
     )
     assert done.stdout.strip() == "AVX2", done.stderr
@@ -33,14 +33,16 @@ def test_portable_arithmetic_is_in_force_in_torch() -> None:
 
 def test_fast_leaves_the_libraries_alone() -> None:
     done = run_python(
-        PRELUDE + "import os; runtime.apply(R(device='cpu', precision='fast')); "
+        PRELUDE + "import os; runtime.apply(R(device='cpu', precision='fast', deterministic=True)); "
         "print([key for key in runtime.PORTABLE if key in os.environ])"
     )
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_too_late_is_an_error() -> None:
-    done = run_python("import numpy\n" + PRELUDE + "runtime.apply(R(device='cpu', precision='portable'))")
+    done = run_python(
+        "import numpy\n" + PRELUDE + "runtime.apply(R(device='cpu', precision='portable', deterministic=True))"
+    )
     assert done.returncode == 1
     assert "after the import of numpy" in done.stderr
 
@@ -62,7 +64,7 @@ def test_device_pins_the_threads() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_missing_cuda_is_bad_input() -> None:
     with pytest.raises(InputError, match="found 'cuda', but no CUDA device is here; allowed: cpu, auto"):
-        runtime.device(Runtime(device="cuda", precision="portable"), 1)
+        runtime.device(Runtime(device="cuda", precision="portable", deterministic=True), 1)
 
 
 def test_in_force_names_the_capability() -> None:

@@ -30,7 +30,7 @@ def test_the_store_is_in_the_repository_or_where_the_user_says(here: Path, monke
 
 
 def test_a_live_run_has_scalars_and_images_and_is_found_again(here: Path) -> None:
-    for steps in ((10, 20), (30,)):
+    for steps in ((10, 20), (20, 30)):
         live = tracking.Live("dcgan", "f1")
         for step in steps:
             live(step, {"loss_D": step / 10}, np.zeros((4, 1, 8, 8), np.uint8) if step == 20 else None)
@@ -40,7 +40,8 @@ def test_a_live_run_has_scalars_and_images_and_is_found_again(here: Path) -> Non
     assert len(runs) == 1
     history = store.client.get_metric_history(runs[0].info.run_id, "loss_D")
     assert [(point.step, point.value) for point in history] == [(10, 1), (20, 2), (30, 3)]
-    assert any("samples" in file.path for file in store.client.list_artifacts(runs[0].info.run_id, "images"))
+    images = [file.path for file in store.client.list_artifacts(runs[0].info.run_id, "images")]
+    assert len([path for path in images if "samples" in path and path.endswith(".png")]) == 1
 
 
 def test_an_absent_server_is_one_line(

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from repligan import config, tracking
+from repligan.errors import Fault, Group
 
 
-@click.group()
+@click.group(cls=Group)
 def main() -> None:
     """Re-run published GAN experiments and see which of their claims hold.
 
@@ -23,8 +24,28 @@ def main() -> None:
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def sync(params: Path) -> None:
     """Add to MLflow what it lacks: runs restored from a cache, or made while its server was away."""
-    for name, done in tracking.sync(config.load(params), Path("data"), Path("reports")).items():
-        click.echo(f"{name}: {done}")
+    loaded = config.load(params)
+    try:
+        done = tracking.sync(loaded, Path("data"), Path("reports"))
+    except (click.ClickException, OSError):
+        raise
+    except Exception as error:  # MLflow raises what its HTTP and SQL libraries raise
+        raise Fault(
+            f"MLFLOW_TRACKING_URI: {tracking.uri()}: {tracking.short(error)}; allowed: a store that answers"
+        ) from None
+    for name, what in done.items():
+        click.echo(f"{name}: {what}")
+
+
+@main.command(epilog="Example: repligan scale smoke")
+@click.argument("name", type=click.Choice(["smoke", "laptop", "full"]))
+def scale(name: str) -> None:
+    """Write params.yaml anew from conf/ at scale NAME, as `dvc exp run -S scale=NAME` does, also without git."""
+    from dvc.utils.hydra import compose_and_dump
+
+    conf = str(Path("conf").resolve())
+    compose_and_dump("params.yaml", conf, None, "config", conf, [f"scale={name}"])
+    click.echo(f"params.yaml: now at the {name} scale")
 
 
 @main.command(epilog="Example: repligan ui --port 5001")
@@ -39,3 +60,44 @@ def ui(port: int) -> None:
     sys.stdout.flush()
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking.uri(), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+
+
+@main.command(epilog="Example: repligan verify v1.0 --experiment even")
+@click.argument("commit", default="HEAD")
+@click.option(
+    "--experiment", "experiments", multiple=True, metavar="NAME", help="Only what this one needs; repeatable."
+)
+@click.option(
+    "--stage", "stages", multiple=True, metavar="STAGE", help="Only this stage, as train@even, and its inputs."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path(".work/verify"), show_default=True)
+def verify(commit: str, experiments: tuple[str, ...], stages: tuple[str, ...], out: Path) -> None:
+    """Reproduce COMMIT from nothing in a folder aside and compare all outputs with its dvc.lock.
+
+    Writes verify.json, verify.md and the reproduced report. The exit code is 0 only if the reproduction
+    holds, 1 if it drifted.
+    """
+    from repligan import verify as verifying
+
+    known = config.load(Path("params.yaml")).experiments
+    for name in experiments:
+        config.pick(known, "experiments", name)
+    targets = [*stages, *(f"evaluate@{name}" for name in experiments)]
+    rows = verifying.verify(Path.cwd(), commit, targets, out)
+    click.echo(verifying.markdown(rows, commit), nl=False)
+    if not verifying.holds(rows):
+        raise SystemExit(1)
+
+
+@main.command(epilog="Example: repligan doctor")
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def doctor(params: Path) -> None:
+    """Look for what is likely to go wrong on this machine; the exit code is 1 if anything was found."""
+    from repligan.doctor import examine
+
+    found = examine(Path.cwd(), config.load(params))
+    for looked_at, wrong in found:
+        click.echo(f"{'--' if wrong else 'ok'}  {looked_at}")
+        for line in wrong:
+            click.echo(f"      {line}")
+    raise SystemExit(any(wrong for _, wrong in found))

@@ -32,10 +32,15 @@ class Strict(BaseModel):
 
 
 class Runtime(Strict):
-    """Where and how precisely everything is computed."""
+    """Where and how precisely everything is computed.
+
+    `portable`: float32, the same bits on every x86-64 CPU with AVX2. `fast`: all instructions, bfloat16 and
+    channels-last convolutions, no promise. `deterministic`: on CUDA, the same bits on the same GPU.
+    """
 
     device: Literal["cpu", "cuda", "auto"]
     precision: Literal["portable", "fast"]
+    deterministic: bool
 
 
 class IntegersSource(Strict):
@@ -46,13 +51,25 @@ class IntegersSource(Strict):
     stop: Positive
     step: Positive
 
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> IntegersSource:
+        if self.start >= self.stop:
+            raise ValueError(f"start: found {self.start}; allowed: less than stop, {self.stop}")
+        return self
+
 
 class BoxSource(Strict):
     """A uniform distribution on a box: one (low, high) interval per component."""
 
     kind: Literal["box"]
-    low: list[Finite]
-    high: list[Finite]
+    low: Annotated[list[Finite], Field(min_length=1)]
+    high: Annotated[list[Finite], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_box(self) -> BoxSource:
+        if len(self.low) != len(self.high) or any(a >= b for a, b in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"high: found {self.high}; allowed: one number above each of low, {self.low}")
+        return self
 
 
 class MnistSource(Strict):
@@ -93,6 +110,19 @@ class Dataset(Strict):
 
     source: Annotated[IntegersSource | BoxSource | MnistSource, Field(discriminator="kind")]
     form: Form
+
+    @model_validator(mode="after")
+    def _forms_its_source(self) -> Dataset:
+        wanted = {"integers": "bits", "box": "box", "mnist": "images"}[self.source.kind]
+        if self.form.kind != wanted:
+            raise ValueError(f"form.kind: found {self.form.kind!r}; allowed for {self.source.kind}: {wanted!r}")
+        if isinstance(self.form, ImagesForm) and self.form.channels != 1:
+            raise ValueError(f"form.channels: found {self.form.channels}; allowed for mnist: 1")
+        if isinstance(self.source, IntegersSource) and isinstance(self.form, BitsForm):
+            highest = 2**self.form.width - 1
+            if self.source.stop - 1 > highest:
+                raise ValueError(f"source.stop: found {self.source.stop}; allowed: at most {highest + 1} in these bits")
+        return self
 
 
 class DrawsReference(Strict):
@@ -219,6 +249,8 @@ class Experiment(Strict):
             raise ValueError(f"G.widths: found {self.G.widths[0]} inputs; allowed: z.dim, {self.z.dim}")
         if isinstance(self.D, Mlp) and self.D.widths[-1] != 1:
             raise ValueError(f"D.widths: found {self.D.widths[-1]} outputs; allowed: 1")
+        if self.log_every > self.steps:
+            raise ValueError(f"log_every: found {self.log_every}; allowed: at most steps, {self.steps}")
         if isinstance(self.G, Identity) and any(u.update == "G" for u in self.schedule):
             raise ValueError("schedule: found an update of G; allowed for G.kind identity: updates of D")
         if self.schedule[0].sees[-1] in ("same_z", "same_img"):
@@ -227,7 +259,7 @@ class Experiment(Strict):
 
     @property
     def stacked(self) -> bool:
-        """Whether all seeds train as one stack of networks; else one after the other."""
+        """Whether all seeds train as one stack of networks; a convolutional GAN has one seed."""
         return isinstance(self.D, Mlp)
 
     def snapshot_steps(self) -> list[int]:
@@ -243,8 +275,15 @@ class Report(Strict):
     milestones: list[Annotated[int, Field(ge=0)]]
 
 
+class Band(Strict):
+    """How far a value may lie from the committed one where its bits are not promised."""
+
+    relative: Annotated[float, Field(ge=0)]
+    absolute: Annotated[float, Field(ge=0)]
+
+
 class Params(Strict):
-    """All of params.yaml."""
+    """All of params.yaml; `bands` are keyed by how a metric's name begins, or `default`."""
 
     scale: str
     runtime: Runtime
@@ -252,20 +291,27 @@ class Params(Strict):
     references: dict[str, Reference]
     experiments: dict[str, Experiment]
     reports: dict[str, Report]
+    bands: dict[str, Band]
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Params:
+        if "default" not in self.bands:
+            raise ValueError(
+                f"bands: found {', '.join(sorted(self.bands))}; allowed: default and beginnings of metrics"
+            )
         _same_keys("references", self.references, self.datasets)
         _same_keys("reports", self.reports, self.experiments)
         for key, dataset in self.datasets.items():
-            wanted = "cnn" if isinstance(dataset.form, ImagesForm) else "draws"
-            if self.references[key].kind != wanted:
-                raise ValueError(f"references.{key}.kind: found {self.references[key].kind!r}; allowed: {wanted!r}")
+            reference, wanted = self.references[key], "cnn" if isinstance(dataset.form, ImagesForm) else "draws"
+            if reference.kind != wanted:
+                raise ValueError(f"references.{key}.kind: found {reference.kind!r}; allowed: {wanted!r}")
+            if isinstance(reference, CnnReference) and isinstance(dataset.form, ImagesForm):
+                _fits_images(f"references.{key}", reference, dataset.form)
         for key, experiment in self.experiments.items():
             if experiment.dataset not in self.datasets:
                 allowed = ", ".join(sorted(self.datasets))
                 raise ValueError(f"experiments.{key}.dataset: found {experiment.dataset!r}; allowed: {allowed}")
-            _fits_data(f"experiments.{key}", experiment, self.datasets[experiment.dataset].form)
+            _fits_data(f"experiments.{key}", experiment, self.datasets[experiment.dataset])
             found, steps = self.reports[key].milestones, experiment.snapshot_steps()
             if not set(found) <= set(steps):
                 raise ValueError(f"reports.{key}.milestones: found {found}; allowed, the snapshots: {steps}")
@@ -277,16 +323,32 @@ def _same_keys(table: str, rows: Mapping[str, object], wanted: Mapping[str, obje
         raise ValueError(f"{table}: found {', '.join(sorted(rows))}; allowed: just {', '.join(sorted(wanted))}")
 
 
-def _fits_data(key: str, experiment: Experiment, form: Form) -> None:
-    images = isinstance(form, ImagesForm)
-    if images == experiment.stacked:
-        raise ValueError(f"{key}.D.kind: found {experiment.D.kind!r}; allowed: {'dcgan5x5' if images else 'mlp'}")
-    if isinstance(form, ImagesForm) and (form.size != 32 or isinstance(experiment.G, Mlp)):
-        raise ValueError(f"{key}.G: found {experiment.G.kind!r} for size {form.size}; allowed: dcgan5x5 for size 32")
-    if images and experiment.seeds != 1:
-        raise ValueError(f"{key}.seeds: found {experiment.seeds}; allowed: 1 for a convolutional GAN")
-    if isinstance(form, BitsForm) and isinstance(experiment.D, Mlp) and experiment.D.widths[0] != form.width:
-        raise ValueError(f"{key}.D.widths: found {experiment.D.widths[0]} inputs; allowed: {form.width}, the bits")
+def _fits_data(key: str, experiment: Experiment, dataset: Dataset) -> None:
+    form, G, D = dataset.form, experiment.G, experiment.D
+    if isinstance(form, ImagesForm):
+        if not isinstance(D, Dcgan5x5):
+            raise ValueError(f"{key}.D.kind: found {D.kind!r}; allowed for images: 'dcgan5x5'")
+        if not isinstance(G, Dcgan5x5) or form.size != 32:
+            raise ValueError(f"{key}.G: found {G.kind!r} for size {form.size}; allowed: dcgan5x5 for size 32")
+        if experiment.seeds != 1:
+            raise ValueError(f"{key}.seeds: found {experiment.seeds}; allowed: 1 for a convolutional GAN")
+        if experiment.batch > form.train:
+            raise ValueError(f"{key}.batch: found {experiment.batch}; allowed: at most {form.train} training images")
+        return
+    if not isinstance(D, Mlp) or isinstance(G, Dcgan5x5):
+        raise ValueError(f"{key}: found G {G.kind!r}, D {D.kind!r}; allowed for {form.kind}: mlp (G also identity)")
+    dim = form.width if isinstance(form, BitsForm) else len(dataset.source.low)  # type: ignore[union-attr]
+    made = experiment.z.dim if isinstance(G, Identity) else G.widths[-1]
+    for found, where in ((D.widths[0], "D.widths: found {} inputs"), (made, "G: found {} outputs")):
+        if found != dim:
+            raise ValueError(f"{key}.{where.format(found)}; allowed: {dim}, the size of {experiment.dataset}")
+
+
+def _fits_images(key: str, reference: CnnReference, form: ImagesForm) -> None:
+    if reference.batch > form.train:
+        raise ValueError(f"{key}.batch: found {reference.batch}; allowed: at most {form.train} training images")
+    if 2 * reference.num > form.train:
+        raise ValueError(f"{key}.num: found {reference.num}; allowed: at most half of {form.train} training images")
 
 
 def load(path: Path) -> Params:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+TRAINING_MODULES = ("losses", "randomness", "runtime")
 DIGITS = 6  # significant digits of every written number: below what any metric can resolve
 
 
@@ -27,7 +28,11 @@ def whole_dir(out: Path) -> Iterator[Path]:
     aside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    yield aside
+    try:
+        yield aside
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
 
@@ -36,11 +41,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, which holds either all of it or what it held before, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -69,7 +78,7 @@ def load_array(path: Path) -> np.ndarray:
 
     try:
         return np.load(existing(path), mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
 
 
@@ -105,6 +114,16 @@ def tree_digest(folder: Path, pattern: str) -> str:
     """Hex digest of the names and contents of the files in `folder` that match `pattern`."""
     listing = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in sorted(folder.glob(pattern)))
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def code_digest() -> str:
+    """Hex digest of the modules that decide what a training computes: all but those that only look at results."""
+    package = Path(__file__).parent
+    used = ("datasets", "models", "training")
+    parts = [tree_digest(package / folder, "*.py") for folder in used]
+    return hashlib.sha256(
+        "".join([*parts, *(sha256(package / f"{name}.py") for name in TRAINING_MODULES)]).encode()
+    ).hexdigest()
 
 
 def rounded(value: float) -> float:

@@ -12,15 +12,21 @@ class Progress:
     On a terminal one line that is written over, elsewhere a plain line every 10 s.
     """
 
-    def __init__(self, label: str, total: int, start: int = 0):
-        self.label, self.total, self.start = label, total, start
+    def __init__(self, label: str, total: int):
+        self.label, self.total = label, total
         self.tty = sys.stderr.isatty()
         self.began = time.monotonic()
         self.due = self.began + 2
         self.values: dict[str, float] = {}
+        self.start: int | None = None  # a continued training does not begin at 0
+        self.last = 0
 
     def __call__(self, step: int, **values: float) -> None:
         self.values = values or self.values
+        if step == self.last:
+            return
+        self.last = step
+        self.start = step - 1 if self.start is None else self.start
         now = time.monotonic()
         if now < self.due and not (self.spoke and step == self.total):
             return

@@ -48,7 +48,7 @@ def device(runtime: Runtime, threads: int) -> torch.device:
     torch.set_num_threads(threads)
     if runtime.device == "cpu" or not cuda:
         return torch.device("cpu")  # no operation used here is non-deterministic on a CPU
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(runtime.deterministic)
     # Nothing here reads uninitialised memory; filling it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda")

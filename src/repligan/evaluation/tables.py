@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from repligan.config import Experiment, Report
 from repligan.evaluation.evaluate import Evaluation
 from repligan.evaluation.intervals import interval
-from repligan.files import DIGITS
+from repligan.files import DIGITS, to_bytes, write_bytes
 
 BAND = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 POINTS = 200  # of a loss curve: more than a figure resolves
@@ -29,6 +30,13 @@ def metrics(
         "end": evaluation.end(),
         **{f"step_{step}": evaluation.at(step) for step in report.milestones if evaluation.steps},
     }
+
+
+def write(folder: Path, experiment: Experiment, evaluation: Evaluation) -> None:
+    """losses.csv, curves.csv and pictures.safetensors in `folder`."""
+    write_bytes(folder / "losses.csv", to_csv(losses(evaluation, experiment.log_every)))
+    write_bytes(folder / "curves.csv", to_csv(curves(evaluation)))
+    write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures))
 
 
 def curves(evaluation: Evaluation) -> pd.DataFrame:

@@ -54,9 +54,10 @@ def unpack(tensors: dict[str, torch.Tensor], G: nn.Module, D: nn.Module) -> None
 
 @torch.no_grad()
 def sample(G: nn.Module, z: torch.Tensor) -> torch.Tensor:
-    """G(z) [S, B, ...] with population statistics in batch normalisation; leaves G's mode as it was."""
+    """G(z) [S, B, ...] on the CPU, with population statistics in batch normalisation; leaves G's mode as it was."""
     was_training = G.training
+    device = next((weight.device for weight in G.parameters()), z.device)
     G.eval()
-    gen_img = G(z)
+    gen_img = G(z.to(device))
     G.train(was_training)
-    return gen_img
+    return gen_img.cpu()

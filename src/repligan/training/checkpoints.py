@@ -42,6 +42,12 @@ class Checkpoints:
             self._refuse_other(path, config)
             yield int(step), tensors
 
+    def forget_after(self, step: int) -> None:
+        """Remove what lies beyond `step`: it cannot be continued from, and would outlive newer checkpoints."""
+        for path in self._files():
+            if int(path.stem.split("-")[0]) > step:
+                path.unlink()
+
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*-*.safetensors"), reverse=True)
 
@@ -50,4 +56,6 @@ class Checkpoints:
         differing = [key for key in sorted(found | wanted) if found.get(key) != wanted.get(key)]
         if differing:
             said = ", ".join(f"{key} {found.get(key)!r} (allowed: {wanted.get(key)!r})" for key in differing)
-            raise InputError(f"{path}: a checkpoint of another config, found {said}; delete it to start anew")
+            raise InputError(
+                f"{path}: a checkpoint of another config, found {said}; put that back, or delete its folder"
+            )

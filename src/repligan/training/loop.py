@@ -7,6 +7,7 @@ so that a killed training goes on from its last checkpoint to the same bits.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -33,7 +34,7 @@ from repligan.training.noise import TrainingNoise, fixed_z
 # torch computes the last elements of a tensor that do not fill a vector with other instructions than the
 # rest. Stacks of a multiple of 32 networks have no such rest, so no seed's bits depend on its company.
 LANES = 32
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = float(os.environ.get("REPLIGAN_CHECKPOINT_SECONDS", "20"))
 SAMPLES = 36  # images of a sample grid
 
 Seen = dict[str, list[torch.Tensor]]
@@ -79,14 +80,33 @@ class Training:
     real: Batches
     noise: TrainingNoise
     device: torch.device
+    stack: int
+    fast: bool = False
+    frozen: bool = False
     step: int = 0
     history: dict[str, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         self.optimisers = {name: _optimiser(self.experiment, net) for name, net in self.networks() if _trained(net)}
+        self.weights = {name: list(net.parameters()) for name, net in self.networks()}
         self.loss = LOSSES[self.experiment.loss.kind]
+        self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
+        self.ones = torch.ones(self.stack, device=self.device)
         sights = [sight for update in self.experiment.schedule for sight in update.sees]
         self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
+
+    def forward(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """net(x) in float32; convolutions in bfloat16 where precision is fast."""
+        if not self.fast:
+            return net(x)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return net(x).float()
+
+    def freeze_D(self, frozen: bool) -> None:
+        """Spare D's weight gradients in G's update."""
+        if frozen != self.frozen:
+            self.D.requires_grad_(not frozen)
+            self.frozen = frozen
 
     def networks(self) -> tuple[tuple[str, nn.Module], tuple[str, nn.Module]]:
         return ("G", self.G), ("D", self.D)
@@ -117,15 +137,25 @@ class Training:
 
 
 def start(
-    name: str, experiment: Experiment, form: Form, processed: Path, seeds: Sequence[int], device: torch.device
+    name: str,
+    experiment: Experiment,
+    form: Form,
+    processed: Path,
+    seeds: Sequence[int],
+    device: torch.device,
+    precision: str = "portable",
 ) -> Training:
     """A training before its first step, on the arrays in `processed`."""
     stack = list(seeds)
     if experiment.stacked:
         stack += [stack[-1]] * (-len(stack) % LANES)
+    fast = precision == "fast" and not experiment.stacked
     G, D = (net.to(device) for net in build(experiment, form, stack))
+    if fast:
+        G, D = (net.to(memory_format=torch.channels_last) for net in (G, D))
     real = real_batches(form, processed, stack, experiment.batch)
-    return Training(name, experiment, seeds, G, D, real, TrainingNoise(experiment.z, stack, experiment.batch), device)
+    noise = TrainingNoise(experiment.z, stack, experiment.batch)
+    return Training(name, experiment, seeds, G, D, real, noise, device, len(stack), fast)
 
 
 def train_step(training: Training) -> Seen:
@@ -136,27 +166,28 @@ def train_step(training: Training) -> Seen:
     for update in config.schedule:
         # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
         for_G = update.update == "G"
-        t.D.requires_grad_(not for_G)  # spares D's weight gradients in G's update
+        t.freeze_D(for_G)
         halves = []
         for sight in update.sees:
             if sight == "real":
-                logits = t.D(t.real[num_real].to(t.device))
+                logits = t.forward(t.D, t.real[num_real].to(t.device))
                 target, num_real = 1 - config.loss.smoothing, num_real + 1
             else:
                 if sight == "fresh_z":
                     z, num_z = t.noise[num_z].to(t.device), num_z + 1
                 if sight != "same_img":
                     with torch.set_grad_enabled(for_G):
-                        gen_img = t.G(z)
-                logits = t.D(gen_img if for_G else gen_img.detach())
+                        gen_img = t.forward(t.G, z)
+                logits = t.forward(t.D, gen_img if for_G else gen_img.detach())
                 target = float(for_G)
             halves.append(t.loss(logits, target).mean(dim=(1, 2)))
             if not for_G:
                 seen["D_real" if sight == "real" else "D_gen"].append(logits.detach())
-        loss = torch.stack(halves).sum(dim=0) / (len(halves) if config.loss.halves == "mean" else 1)
+        loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / t.divisor
         optimiser = t.optimisers[update.update]
-        optimiser.zero_grad()
-        loss.sum().backward()  # the sum over seeds leaves each seed its own gradient
+        for weight in t.weights[update.update]:
+            weight.grad = None
+        loss.backward(t.ones)  # the sum over seeds leaves each seed its own gradient
         optimiser.step()
         seen[f"loss_{update.update}"].append(loss.detach())
     t.step += 1
@@ -185,23 +216,30 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
     if t.step == 0:
         _snapshot(t, snapshots, report)
     due = time.monotonic() + CHECKPOINT_SECONDS
+    at_snapshot = set(experiment.snapshot_steps())
     while t.step < experiment.steps:
         seen = train_step(t)
         scalars: dict[str, float] = {}
-        if t.step % experiment.log_every == 0:
-            scalars = _record(t, summarised(seen, len(t.seeds)))
+        logged, kept = t.step % experiment.log_every == 0, t.step in at_snapshot
+        saved = stop.signal != 0 or time.monotonic() > due
+        if logged or kept or saved:
+            values = summarised(seen, len(t.seeds))
+            _refuse_non_finite(t, values)
+        if logged:
+            scalars = _record(t, values)
         report(t.step, scalars, None)
-        if t.step in experiment.snapshot_steps():
+        if kept:
             _snapshot(t, snapshots, report)
-        if stop.signal or time.monotonic() > due:
+        if saved:
             checkpoints.save(t.step, t.state())
             due = time.monotonic() + CHECKPOINT_SECONDS
-        if stop.signal:
+        if stop.signal and saved:
             print(f"{t.name}: stopped at step {t.step}; the same command goes on from there", file=sys.stderr)
             raise SystemExit(128 + stop.signal)
     recorded = {key: torch.stack(rows) for key, rows in t.history.items()}
     write_bytes(snapshots / "history.safetensors", to_bytes(recorded, {"log_every": experiment.log_every}))
     shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(snapshots, out)
     shutil.rmtree(work)
 
@@ -212,7 +250,8 @@ def _resume(t: Training, checkpoints: Checkpoints, snapshots: Path) -> None:
         if all((snapshots / snapshot_name(at)).exists() for at in wanted):
             t.load_state(step, tensors)
             print(f"{t.name}: going on from step {step}", file=sys.stderr)
-            return
+            break
+    checkpoints.forget_after(t.step)
 
 
 def snapshot_name(step: int) -> str:
@@ -223,14 +262,18 @@ def snapshot_name(step: int) -> str:
 def _snapshot(t: Training, folder: Path, report: Report) -> None:
     write_bytes(folder / snapshot_name(t.step), to_bytes(pack(t.G, t.D, len(t.seeds)), {"step": t.step}))
     if not t.experiment.stacked:
-        img = sample(t.G, fixed_z(t.experiment.z, t.seeds[0], SAMPLES).to(t.device))
+        img = sample(t.G, fixed_z(t.experiment.z, t.seeds[0], SAMPLES))
         report(t.step, {}, denormalise(img[0]))
+
+
+def _refuse_non_finite(t: Training, values: dict[str, torch.Tensor]) -> None:
+    for key, value in values.items():
+        if not value.isfinite().all():
+            raise TrainingError(f"{t.name}: {key} is {float(value.sum())} by step {t.step}; try a lower optimiser.lr")
 
 
 def _record(t: Training, values: dict[str, torch.Tensor]) -> dict[str, float]:
     for key, value in values.items():
-        if not value.isfinite().all():
-            raise TrainingError(f"{t.name}: {key} is {float(value.sum())} at step {t.step}; try a lower optimiser.lr")
         t.history[key].append(value)
     return {key: float(value.mean()) for key, value in values.items()}
 

@@ -1,0 +1,736 @@
+"""Bad inputs and faults, each as a command for real: what is wrong, how to bring it about, what it must end with."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+# What tracking sets where the user has not: put back after a case that runs in this process.
+SET_BY_MLFLOW = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_TIMEOUT", "GIT_PYTHON_REFRESH", "DVC_ROOT")
+LONGEST = 120.0  # seconds that a command may take
+
+
+@dataclass
+class Bench:
+    """Where a case runs: its folder, the folders that it may copy from, and what is undone after it."""
+
+    folder: Path
+    made: Path
+    stopped: Path
+    patch: pytest.MonkeyPatch
+    undo: ExitStack
+    params: dict[str, str] = field(default_factory=dict)  # placeholder in the command -> its value
+
+    def filled(self, command: str) -> str:
+        """The command with its placeholders filled in."""
+        for name, value in self.params.items():
+            command = command.replace(name, value)
+        return command
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command ended with."""
+
+    code: int
+    stderr: str
+
+
+Arrange = Callable[[Bench], None]
+Act = Callable[[Bench, str], Done]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`what` is wrong once `arrange` has run; `command` must then end with `code`."""
+
+    what: str
+    command: str
+    code: int
+    arrange: tuple[Arrange, ...]
+    act: Act
+
+
+# How a command runs.
+
+
+def parsed(command: str) -> tuple[dict[str, str], list[str]]:
+    """The environment and the words of a command line; without a server of its own, MLflow's is absent."""
+    words = shlex.split(command)
+    env = dict(NOWHERE)
+    while "=" in words[0]:
+        key, value = words.pop(0).split("=", 1)
+        env[key] = value
+    return env, words
+
+
+@cache
+def stage(name: str) -> ModuleType:
+    """A stage script as a module."""
+    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def here(bench: Bench, command: str) -> Done:
+    """Run a command in this process, which has torch loaded already."""
+    from repligan import cli
+
+    env, words = parsed(bench.filled(command))
+    for key in SET_BY_MLFLOW:
+        bench.patch.setenv(key, "unset")
+        bench.patch.delenv(key)
+    program = stage(Path(words[1]).stem).main if words[0] == "python" else cli.main
+    words = words[2:] if words[0] == "python" else words[1:]
+    bench.patch.chdir(bench.folder)
+    shown = CliRunner().invoke(program, words, env=env, prog_name="program")
+    stderr = shown.stderr
+    if shown.exception and not isinstance(shown.exception, SystemExit):
+        stderr += "".join(traceback.format_exception(shown.exception))
+    return Done(shown.exit_code, stderr)
+
+
+def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    env, words = parsed(bench.filled(command))
+    if words[0] == "python":
+        words = [sys.executable, str(ROOT / words[1]), *words[2:]]
+    elif words[0] == "repligan":
+        words = [sys.executable, "-c", "from repligan.cli import main; main(prog_name='repligan')", *words[1:]]
+    temporary = bench.folder.parent / f"{bench.folder.name}-tmp"  # so that what is left there shows
+    temporary.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "REPLIGAN_"))}
+    return subprocess.Popen(
+        words,
+        cwd=bench.folder,
+        env=keep | env | {"PATH": path, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Done:
+    """Wait for a process; one that does not end is killed, with its children."""
+    try:
+        _, stderr = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return Done(-1, f"did not end within {LONGEST:.0f} s")
+    return Done(process.returncode, stderr)
+
+
+def apart(bench: Bench, command: str) -> Done:
+    """Run a command in a process of its own."""
+    return finish(popen(bench, command))
+
+
+def in_little_memory(bench: Bench, command: str) -> Done:
+    """Run a command that may take 2 GB: without a check of its values it would take the machine's."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (before[1] if before[1] != resource.RLIM_INFINITY else -1, before[1]))
+    process_env, words = parsed(bench.filled(command))
+    limited = f"ulimit -v 2000000; exec {shlex.join([sys.executable, str(ROOT / words[1]), *words[2:]])}"
+    done = subprocess.run(
+        ["sh", "-c", limited],
+        cwd=bench.folder, env=os.environ | process_env, capture_output=True, text=True, timeout=LONGEST, check=False,
+    )  # fmt: skip
+    return Done(done.returncode, done.stderr)
+
+
+def signalled(number: signal.Signals, once: str) -> Act:
+    """Run a command and send it a signal once a file or folder is there."""
+
+    def act(bench: Bench, command: str) -> Done:
+        process = popen(bench, command)
+        deadline = time.monotonic() + LONGEST
+        while not (bench.folder / once).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        return finish(process)
+
+    return act
+
+
+def twice(bench: Bench, command: str) -> Done:
+    """Run a stage again while it runs: the second one's end; the first must succeed, and so must a rerun."""
+    first = popen(bench, command)
+    wait_for(bench.folder / "began", first)
+    second = apart(bench, command)
+    (bench.folder / "go").touch()
+    done = finish(first)
+    assert done.code == 0, done.stderr
+    again = apart(bench, command)
+    assert again.code == 0, again.stderr
+    for name in ("began", "go"):
+        (bench.folder / name).unlink()
+    return second
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a process has made a file."""
+    deadline = time.monotonic() + LONGEST
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert path.exists(), process.communicate()[1] if process.poll() is not None else "it takes too long"
+
+
+# What is wrong before it runs.
+
+
+def changed(path: str, value: Any) -> Arrange:
+    """params.yaml with another value at a dotted path of keys; a new key where there is none."""
+
+    def arrange(bench: Bench) -> None:
+        with params_of(bench) as params:
+            at = params
+            *parents, last = path.split("/")
+            for key in parents:
+                at = at[int(key) if isinstance(at, list) else key]
+            at[int(last) if isinstance(at, list) else last] = value
+
+    return arrange
+
+
+def without(path: str) -> Arrange:
+    """params.yaml without a key."""
+
+    def arrange(bench: Bench) -> None:
+        with params_of(bench) as params:
+            at = params
+            *parents, last = path.split("/")
+            for key in parents:
+                at = at[key]
+            del at[last]
+
+    return arrange
+
+
+def renamed(table: str, old: str, new: str) -> Arrange:
+    """params.yaml with a row under another name."""
+
+    def arrange(bench: Bench) -> None:
+        with params_of(bench) as params:
+            params[table][new] = params[table].pop(old)
+
+    return arrange
+
+
+@contextmanager
+def params_of(bench: Bench) -> Iterator[Any]:
+    """The content of params.yaml, written back after the block."""
+    yaml, file = YAML(typ="safe"), bench.folder / "params.yaml"
+    yaml.default_flow_style = False
+    content = yaml.load(file.read_text())
+    yield content
+    with file.open("w") as opened:
+        yaml.dump(content, opened)
+
+
+def text(old: str, new: str) -> Arrange:
+    """params.yaml with other words, for what no writer of YAML would write."""
+
+    def arrange(bench: Bench) -> None:
+        file = bench.folder / "params.yaml"
+        content = file.read_text()
+        assert old in content
+        file.write_text(content.replace(old, new, 1))
+
+    return arrange
+
+
+def content(path: str, data: bytes) -> Arrange:
+    """A file with this content."""
+
+    def arrange(bench: Bench) -> None:
+        file = bench.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    return arrange
+
+
+def array(path: str, values: np.ndarray) -> Arrange:
+    """A .npy file of these values, objects among them as a pickle."""
+    return lambda bench: np.save(bench.folder / path, values, allow_pickle=values.dtype == object)
+
+
+def cut(path: str, kept: float = 0.6) -> Arrange:
+    """A file, or the first that matches, that ends too early."""
+
+    def arrange(bench: Bench) -> None:
+        file = sorted(bench.folder.glob(path), reverse=True)[0]
+        data = file.read_bytes()
+        file.write_bytes(data[: int(kept * len(data))])
+
+    return arrange
+
+
+def copied(source: str, target: str) -> Arrange:
+    """A file in the place of another."""
+    return lambda bench: str(shutil.copy(bench.folder / source, bench.folder / target)) and None
+
+
+def gone(path: str) -> Arrange:
+    """Without a file or folder."""
+
+    def arrange(bench: Bench) -> None:
+        found = bench.folder / path
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+    return arrange
+
+
+def folder(path: str) -> Arrange:
+    """An empty folder."""
+    return lambda bench: (bench.folder / path).mkdir(parents=True)
+
+
+def made(bench: Bench) -> None:
+    """All that the pipeline makes at the smoke scale."""
+    shutil.copytree(bench.made, bench.folder, dirs_exist_ok=True)
+
+
+def stopped(bench: Bench) -> None:
+    """The same, and a training of `even` that was stopped twice: a checkpoint at step 20, one at 40."""
+    made(bench)
+    shutil.copytree(bench.stopped, bench.folder, dirs_exist_ok=True)
+
+
+def long(name: str) -> Arrange:
+    """params.yaml with a training that lasts longer than any test."""
+
+    def arrange(bench: Bench) -> None:
+        with params_of(bench) as params:
+            params["experiments"][name] |= {"steps": 10**6, "snapshot_every": 10**6}
+            params["reports"][name]["milestones"] = [0, 10**6]
+
+    return arrange
+
+
+def mounted(path: str, options: str) -> Arrange:
+    """A file system of its own at a folder, which must not hold anything yet; undone after the case."""
+
+    def arrange(bench: Bench) -> None:
+        target = bench.folder / path
+        target.mkdir(parents=True, exist_ok=True)
+        assert not any(target.iterdir())
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"may not mount here: {done.stderr.strip()}")
+        bench.undo.callback(subprocess.run, ["umount", str(target)], check=True)
+
+    return arrange
+
+
+def no_cuda(bench: Bench) -> None:
+    """Only where there is none."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+
+
+def git(bench: Bench, *arguments: str) -> None:
+    """Run git in the case's folder."""
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *author, *arguments], cwd=bench.folder, capture_output=True, check=True)
+
+
+def committed(bench: Bench) -> None:
+    """A git repository with one commit of what is there."""
+    for arguments in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-qm", "all")):
+        git(bench, *arguments)
+
+
+def repository(bench: Bench) -> None:
+    """A copy of this repository, with its dvc.lock and without outputs."""
+    for name in ("conf", "src", "stages", ".dvc"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
+        shutil.copytree(ROOT / name, bench.folder / name, ignore=ignored)
+    for name in (".dvcignore", ".gitignore", "dvc.yaml", "dvc.lock", "params.yaml", "requirements.lock"):
+        shutil.copy(ROOT / name, bench.folder / name)
+    committed(bench)
+    bench.patch.setenv("HOME", str(bench.folder.parent))
+
+
+def fetched_slowly(bench: Bench) -> None:
+    """The fetch stage says that it began and waits until it may go on."""
+    file = bench.folder / "stages" / "fetch.py"
+    waiting = (
+        "import time\nPath('began').touch()\nwhile not Path('go').exists():\n    time.sleep(0.05)\n"
+        'if __name__ == "__main__":'
+    )
+    file.write_text(file.read_text().replace('if __name__ == "__main__":', waiting))
+
+
+def reproduced(*targets: str) -> Arrange:
+    """With these stages reproduced."""
+
+    def arrange(bench: Bench) -> None:
+        done = apart(bench, shlex.join(["dvc", "repro", *targets]))
+        assert done.code == 0, done.stderr
+
+    return arrange
+
+
+def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Arrange:
+    """A server on this machine, named <server> in the command."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def arrange(bench: Bench) -> None:
+        listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        listening.daemon_threads = True
+        listening.block_on_close = False
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        bench.undo.callback(listening.server_close)
+        bench.undo.callback(listening.shutdown)
+        bench.params["<server>"] = f"http://127.0.0.1:{listening.server_port}"
+
+    return arrange
+
+
+def never(request: http.server.BaseHTTPRequestHandler) -> None:
+    """Take a request and say nothing."""
+    time.sleep(LONGEST)
+
+
+def once(request: http.server.BaseHTTPRequestHandler) -> None:
+    """Know the experiment, and break every later connection off."""
+    if "get-by-name" not in request.path:
+        request.close_connection = True
+        return
+    experiment = {"experiment_id": "1", "name": "repligan", "artifact_location": "x", "lifecycle_stage": "active"}
+    body = json.dumps({"experiment": experiment}).encode()
+    request.send_response(200)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+def taken_port(bench: Bench) -> None:
+    """A port that another program listens on, named <port> in the command."""
+    other = socket.create_server(("127.0.0.1", 0))
+    bench.undo.enter_context(closing(other))
+    bench.params["<port>"] = str(other.getsockname()[1])
+
+
+@contextmanager
+def closing(thing: socket.socket) -> Iterator[None]:
+    """Close a socket after the block."""
+    try:
+        yield
+    finally:
+        thing.close()
+
+
+# The cases.
+
+FETCH = "python stages/fetch.py even data/raw/even"
+PREPROCESS = "python stages/preprocess.py even data/raw/even data/processed/even"
+REFERENCE = "python stages/reference.py even data/processed/even data/reference/even"
+TRAIN = "python stages/train.py even data/processed/even data/runs/even"
+EVALUATE = (
+    "python stages/evaluate.py even data/runs/even data/processed/even data/reference/even "
+    "data/evaluations/even reports/metrics/even.json"
+)
+REPORT = "python stages/report.py data reports"
+SYNC, VERIFY, DOCTOR = "repligan sync", "repligan verify", "repligan doctor"
+MNIST = {
+    key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))
+} | {
+    "train": "python stages/train.py dcgan-mnist data/processed/mnist data/runs/dcgan-mnist",
+    "evaluate": EVALUATE.replace("processed/even", "processed/mnist")
+    .replace("reference/even", "reference/mnist")
+    .replace("even ", "dcgan-mnist ", 1)
+    .replace("runs/even", "runs/dcgan-mnist")
+    .replace("evaluations/even", "evaluations/dcgan-mnist")
+    .replace("metrics/even", "metrics/dcgan-mnist"),
+}
+BITS_TRAIN = "python stages/train.py bits1010 data/processed/bits1010 data/runs/bits1010"
+SLOW = "MLFLOW_TRACKING_URI=<server> MLFLOW_HTTP_REQUEST_TIMEOUT=1 MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 "
+DROPPED = "MLFLOW_TRACKING_URI=<server> MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 "
+
+
+def bad(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+    """Input that no command can use."""
+    return Case(what, command, 2, arrange, act)
+
+
+def fault(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+    """A fault of the machine, or of what is around it."""
+    return Case(what, command, 1, arrange, act)
+
+
+def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+    """Something wrong that the program gets along with."""
+    return Case(what, command, 0, arrange, act)
+
+
+EVEN, DCGAN = "experiments/even", "experiments/dcgan-mnist"
+
+PARAMS = [
+    bad("no params.yaml", FETCH, gone("params.yaml")),
+    bad("a params.yaml of no bytes", PREPROCESS, content("params.yaml", b"")),
+    bad("a params.yaml that is a folder", TRAIN, gone("params.yaml"), folder("params.yaml")),
+    bad("a params.yaml of binary data", REFERENCE, content("params.yaml", bytes(range(256)))),
+    bad("a params.yaml with a control character", EVALUATE, text("scale: smoke", "scale: smo\x00ke")),
+    bad("a bracket that is never closed", REPORT, text("scale: smoke", "scale: [smoke")),
+    bad("a tab in the place of spaces", SYNC, text("  device: cpu", "\tdevice: cpu")),
+    bad("a key twice", VERIFY, text("  device: cpu", "  device: cpu\n  device: cpu")),
+    bad("a tag that would run a program", DOCTOR, text("scale: smoke", 'scale: !!python/object/apply:os.system ["ls"]')),
+    bad("brackets 5,000 deep", FETCH, text("scale: smoke", "scale: " + "[" * 5000 + "]" * 5000)),
+    bad("a number of 5,000 digits", PREPROCESS, text("batch: 64", "batch: " + "9" * 5000)),
+    bad("a day that no calendar has", REFERENCE, text("scale: smoke", "scale: 2020-99-99")),
+    bad("a list in the place of the whole file", TRAIN, content("params.yaml", b"- runtime\n- datasets\n")),
+    bad("an unknown key at the top", EVALUATE, changed("seed", 1)),
+    bad("an unknown key in runtime", REPORT, changed("runtime/gpu", True)),
+    bad("an unknown key in an experiment", SYNC, changed(f"{EVEN}/epochs", 3)),
+    bad("a misspelt key in an optimiser", FETCH, without(f"{EVEN}/optimiser/beta1"),
+        changed(f"{EVEN}/optimiser/beta_1", 0.9)),
+    bad("a key that is missing at the top", PREPROCESS, without("bands")),
+    bad("a key that is missing in an experiment", REFERENCE, without(f"{EVEN}/threads")),
+    bad("a kind that is missing", TRAIN, without(f"{EVEN}/loss/kind")),
+    bad("a kind that is missing where it decides the other keys", EVALUATE, without(f"{EVEN}/G/kind")),
+    bad("an unknown kind of network", REPORT, changed(f"{EVEN}/G/kind", "transformer")),
+    bad("an unknown kind of source", SYNC, changed("datasets/even/source/kind", "primes")),
+    bad("an unknown device", VERIFY, changed("runtime/device", "gpu")),
+    bad("a text in the place of a number", DOCTOR, changed(f"{EVEN}/batch", "sixteen")),
+    bad("a fraction in the place of a whole number", FETCH, changed(f"{EVEN}/steps", 60.5)),
+    bad("a number in the place of true or false", PREPROCESS, changed("runtime/deterministic", 1)),
+    bad("a number in the place of a table", REFERENCE, changed(f"{EVEN}/D", 5)),
+    bad("a list in the place of a table", TRAIN, changed("experiments", ["even"])),
+    bad("nothing in the place of a table", EVALUATE, changed("datasets", None)),
+    bad("a number as a row's name", REPORT, changed("bands/7", {"relative": 0.1, "absolute": 0.1}),
+        text("'7'", "7")),
+    bad("a batch of 0", SYNC, changed(f"{EVEN}/batch", 0)),
+    bad("a batch below 0", FETCH, changed(f"{DCGAN}/batch", -1)),
+    bad("a learning rate of 0", PREPROCESS, changed(f"{EVEN}/optimiser/lr", 0.0)),
+    bad("a learning rate above 1", REFERENCE, changed(f"{EVEN}/optimiser/lr", 10.0)),
+    bad("a learning rate that is not a number", TRAIN, changed(f"{EVEN}/optimiser/lr", float("nan"))),
+    bad("noise up to infinity", EVALUATE, changed(f"{EVEN}/z/high", float("inf"))),
+    bad("noise beyond what float32 holds", TRAIN, changed("experiments/bits1010-d-alone/z/high", 1e300)),
+    bad("a band as wide as infinity", VERIFY, changed("bands/default/absolute", float("inf"))),
+    bad("a band below 0", DOCTOR, changed("bands/default/relative", -0.1)),
+    bad("10^18 steps", FETCH, changed(f"{EVEN}/steps", 10**18), act=in_little_memory),
+    bad("10^12 seeds", FETCH, changed(f"{EVEN}/seeds", 10**12)),
+    bad("noise of 10^12 numbers", FETCH, changed(f"{DCGAN}/z/dim", 10**12)),
+    bad("a network 10^12 wide", PREPROCESS, changed(f"{DCGAN}/G/width", 10**12)),
+    bad("more threads than any machine has", REPORT, changed(f"{EVEN}/threads", 10**6)),
+    bad("more bits than a byte has", SYNC, changed("datasets/even/form/width", 9)),
+    bad("a G that takes another width than z has", FETCH, changed(f"{EVEN}/z/dim", 6)),
+    bad("a G that makes another width than the data have", PREPROCESS, changed(f"{EVEN}/G/widths", [7, 6])),
+    bad("a D that takes another width than the data have", REFERENCE, changed(f"{EVEN}/D/widths", [6, 1])),
+    bad("a D of two outputs", TRAIN, changed(f"{EVEN}/D/widths", [7, 2])),
+    bad("a network of one width", EVALUATE, changed(f"{EVEN}/D/widths", [7])),
+    bad("fully connected networks for images", REPORT, changed(f"{DCGAN}/D", {"kind": "mlp", "widths": [1024, 1]})),
+    bad("two seeds of a convolutional network", SYNC, changed(f"{DCGAN}/seeds", 2)),
+    bad("images of another size than the network makes", VERIFY, changed("datasets/mnist/form/size", 64)),
+    bad("a schedule of nothing", DOCTOR, changed(f"{EVEN}/schedule", [])),
+    bad("an update of G on real data", FETCH, changed(f"{EVEN}/schedule/0/sees", ["real"])),
+    bad("a first update that sees the last images", PREPROCESS,
+        changed(f"{EVEN}/schedule/0", {"update": "D", "sees": ["real", "same_img"]})),
+    bad("losses recorded less often than there are steps", REFERENCE, changed(f"{EVEN}/log_every", 61)),
+    bad("a milestone that is no snapshot", TRAIN, changed("reports/even/milestones", [0, 61])),
+    bad("a milestone that is none of many snapshots", EVALUATE, changed("experiments/bits1010/snapshot_every", 1),
+        changed("reports/bits1010/milestones", [999])),
+    bad("a milestone below 0", REPORT, changed("reports/even/milestones", [-1, 60])),
+    bad("an experiment on an unknown dataset", SYNC, changed(f"{EVEN}/dataset", "odd")),
+    bad("an experiment on the dataset `..`", VERIFY, changed(f"{EVEN}/dataset", "..")),
+    bad("a dataset without its reference", DOCTOR, without("references/mnist")),
+    bad("a reference without its dataset", FETCH, renamed("references", "even", "odd")),
+    bad("an experiment without its report", PREPROCESS, without("reports/even")),
+    bad("a reference of the wrong kind", REFERENCE, changed("references/even",
+        {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 4, "repeats": 2,
+         "threads": 1})),
+    bad("bands without a default", TRAIN, renamed("bands", "default", "defaults")),
+    bad("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "), renamed("experiments", "even", "../../x"),
+        renamed("reports", "even", "../../x")),
+    bad("a dataset named `..`", "python stages/fetch.py .. data/raw/..", renamed("datasets", "even", ".."),
+        renamed("references", "even", ".."), changed(f"{EVEN}/dataset", "..")),
+    bad("a box whose bounds are of two lengths", FETCH, changed("datasets/bits1010/source/high", [1.0, 0.2])),
+    bad("a box that is upside down", PREPROCESS, changed("datasets/bits1010/source/low", [2.0, 0.0, 0.8, 0.0])),
+    bad("a range of no integers", REFERENCE, changed("datasets/even/source/start", 128)),
+    bad("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
+    bad("more `num` than half of the images", "python stages/reference.py mnist data/processed/mnist data/reference/mnist",
+        changed("references/mnist/num", 81)),
+    bad("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
+    bad("more images than the source has", MNIST["raw"], made, changed("datasets/mnist/form/train", 6000)),
+]  # fmt: skip
+
+NAMES = [
+    bad("a dataset that does not exist", "python stages/fetch.py cifar data/raw/cifar"),
+    bad("the same for the second stage", "python stages/preprocess.py cifar data/raw/cifar data/processed/cifar"),
+    bad("the same for the third", "python stages/reference.py cifar data/processed/cifar data/reference/cifar"),
+    bad("an experiment that does not exist", TRAIN.replace(" even ", " odd ")),
+    bad("the same for its evaluation", EVALUATE.replace(" even ", " odd ", 1)),
+    bad("an experiment by the name of a path", TRAIN.replace(" even ", " ../../x ")),
+    bad("a dataset by the name of a path", "python stages/fetch.py .. data/raw/.."),
+    bad("an empty name", "python stages/fetch.py '' data/raw/x"),
+    bad("an experiment that cannot be verified", "repligan verify HEAD --experiment odd"),
+    bad("a commit that does not exist", "repligan verify v9.9", committed, act=apart),
+    bad("a commit by the name of an option", "repligan verify -- --upload-pack=x", committed, act=apart),
+    bad("a folder that is no git repository", VERIFY, act=apart),
+    bad("a commit without a reproduced pipeline", VERIFY, committed, act=apart),
+    bad("a stage that cannot be verified", "repligan verify --stage train@odd", repository, act=apart),
+    bad("a port beyond the last", "repligan ui --port 70000"),
+    bad("a port in words", "repligan ui --port http"),
+    fault("a port that another program has", "MLFLOW_TRACKING_URI= repligan ui --port <port>", taken_port, act=apart),
+    bad("an unknown scale", "repligan scale tiny"),
+    bad("a scale where there is no conf/", "repligan scale smoke"),
+    bad("an unknown command", "repligan repro"),
+    bad("an unknown option", f"{FETCH} --force"),
+    bad("a missing argument", "python stages/train.py even"),
+    bad("the doctor outside of the repository", DOCTOR),
+]  # fmt: skip
+
+INPUTS = [
+    bad("no raw data", PREPROCESS),
+    bad("no processed data to measure", REFERENCE),
+    bad("no processed data to learn from", TRAIN),
+    bad("no weights to measure", EVALUATE),
+    bad("no evaluations to report", REPORT),
+    bad("no metrics to report", REPORT, folder("data/evaluations")),
+    bad("no results to sync", SYNC),
+    bad("raw data without their file", PREPROCESS, made, gone("data/raw/even/integers.csv")),
+    bad("a raw table of no bytes", PREPROCESS, made, content("data/raw/even/integers.csv", b"")),
+    bad("a raw table of other columns", PREPROCESS, made, content("data/raw/even/integers.csv", b"a,b\n1,2\n")),
+    bad("a raw table of words", PREPROCESS, made, content("data/raw/even/integers.csv", b"integer\ntwo\n")),
+    bad("a raw archive that ends too early", MNIST["raw"], made, cut("data/raw/mnist/mnist_5k.csv.gz")),
+    bad("a raw archive that is none", MNIST["raw"], made, content("data/raw/mnist/mnist_5k.csv.gz", b"hello")),
+    bad("an array that ends too early", TRAIN, made, cut("data/processed/even/train.npy")),
+    bad("an array of pickled objects", TRAIN, made, array("data/processed/even/train.npy", np.array([{}, []], object))),
+    bad("an array file of no bytes", REFERENCE, made, content("data/processed/even/train.npy", b"")),
+    bad("an array file of other data", EVALUATE, made, content("data/processed/even/train.npy", b"not an array at all")),
+    bad("an array file that is missing", TRAIN, made, gone("data/processed/even/train.npy")),
+    bad("an array of no rows", TRAIN, made, array("data/processed/even/train.npy", np.zeros((0, 7), np.uint8))),
+    bad("an array of another width", TRAIN, made, array("data/processed/even/train.npy", np.zeros((64, 8), np.uint8))),
+    bad("an array of texts", TRAIN, made, array("data/processed/even/train.npy", np.full((64, 7), "one"))),
+    bad("fewer images on disk than the batch", MNIST["train"], made,
+        array("data/processed/mnist/train.npy", np.zeros((8, 1, 32, 32), np.uint8))),
+    bad("fewer images on disk than twice `num`", MNIST["reference"], made,
+        array("data/processed/mnist/train.npy", np.zeros((100, 1, 32, 32), np.uint8)),
+        array("data/processed/mnist/train_labels.npy", np.zeros(100, np.int64))),
+    bad("fewer labels than images", MNIST["reference"], made,
+        array("data/processed/mnist/train_labels.npy", np.zeros(10, np.int64))),
+    bad("weights that end too early", EVALUATE, made, cut("data/runs/even/step_00000060.safetensors")),
+    bad("weights that are none", EVALUATE, made, content("data/runs/even/step_00000060.safetensors", b"garbage" * 99)),
+    bad("weights of another network", EVALUATE, made,
+        copied("data/runs/bits1010/step_00000200.safetensors", "data/runs/even/step_00000060.safetensors")),
+    bad("a snapshot that is missing", EVALUATE, made, gone("data/runs/even/step_00000020.safetensors")),
+    bad("recorded losses that end too early", EVALUATE, made, cut("data/runs/even/history.safetensors")),
+    bad("an extractor that is none", MNIST["evaluate"], made,
+        content("data/reference/mnist/extractor.safetensors", b"\0" * 64)),
+    bad("features that end too early", MNIST["evaluate"], made, cut("data/reference/mnist/features.safetensors")),
+    bad("a card that is no JSON", EVALUATE, made, content("data/reference/even/card.json", b'{"floor": ')),
+    bad("a card of nothing", MNIST["evaluate"], made, content("data/reference/mnist/card.json", b"{}")),
+    bad("metrics that are no JSON", REPORT, made, cut("reports/metrics/even.json")),
+    bad("metrics of nothing", REPORT, made, content("reports/metrics/even.json", b"{}")),
+    bad("metrics with NaN", REPORT, made, content("reports/metrics/even.json", b'{"end": NaN}')),
+    bad("curves of binary data", REPORT, made, content("data/evaluations/even/curves.csv", bytes(range(128, 256)))),
+    bad("curves of no bytes", REPORT, made, content("data/evaluations/even/curves.csv", b"")),
+    bad("curves of other columns", REPORT, made, content("data/evaluations/even/curves.csv", b"a,b\n1,2\n")),
+    bad("losses of no bytes", REPORT, made, content("data/evaluations/even/losses.csv", b"")),
+    bad("pictures that end too early", REPORT, made, cut("data/evaluations/even/pictures.safetensors")),
+    bad("pictures that are none, in a sync", SYNC, made, content("data/evaluations/even/pictures.safetensors", b"x")),
+    bad("metrics that are no JSON, in a sync", SYNC, made, content("reports/metrics/even.json", b"\xff\xfe")),
+    bad("recorded losses that are none, in a sync", f"MLFLOW_TRACKING_URI= {SYNC}", made,
+        content("data/runs/even/history.safetensors", b"x")),
+    bad("CUDA asked for where there is none", TRAIN, no_cuda, made, changed("runtime/device", "cuda")),
+    bad("a checkpoint of another config", TRAIN, stopped, changed(f"{EVEN}/batch", 8)),
+]  # fmt: skip
+
+FAULTS = [
+    fault("data that make a loss not a number", BITS_TRAIN, made,
+          array("data/processed/bits1010/bounds.npy", np.full((2, 4), np.nan, np.float32))),
+    fault("a full disk where trainings are kept", MNIST["train"], made, gone(".work"),
+          mounted(".work", "size=64k")),
+    fault("a full disk where weights end up", MNIST["train"], made, gone("data/runs"), mounted("data/runs", "size=64k")),
+    fault("a full disk under arrays", MNIST["raw"], made, gone("data/processed"), mounted("data/processed", "size=64k")),
+    fault("a full disk under the report", REPORT, made, gone("reports/figures"), mounted("reports/figures", "size=8k")),
+    fault("a folder that may only be read", FETCH, mounted("data", "ro")),
+    fault("a work folder that may only be read", TRAIN, made, gone(".work"), mounted(".work", "ro")),
+    fault("a file where a folder should be", FETCH, content("data/raw", b"")),
+    fault("a folder where a file should be", EVALUATE, made, gone("reports/metrics/even.json"),
+          folder("reports/metrics/even.json")),
+    Case("Ctrl-C in a training", TRAIN, 130, (made, long("even")),
+         signalled(signal.SIGINT, ".work/trainings/even/snapshots/step_00000000.safetensors")),
+    Case("SIGTERM in a training", TRAIN, 143, (made, long("even")),
+         signalled(signal.SIGTERM, ".work/trainings/even/snapshots/step_00000000.safetensors")),
+    Case("Ctrl-C in another stage", MNIST["reference"], 130, (made, changed("references/mnist/epochs", 10**5)),
+         signalled(signal.SIGINT, "data/reference/.mnist.partial")),
+    Case("SIGTERM in another stage", MNIST["reference"], 143, (made, changed("references/mnist/epochs", 10**5)),
+         signalled(signal.SIGTERM, "data/reference/.mnist.partial")),
+    copes("a stopped training, started again", TRAIN, stopped),
+    copes("a damaged checkpoint: the one before is taken", TRAIN, stopped, cut(".work/trainings/even/00*.safetensors")),
+    copes("no checkpoint is whole: it starts anew", TRAIN, stopped, cut(".work/trainings/even/00*40-*.safetensors"),
+          cut(".work/trainings/even/00*20-*.safetensors")),
+    copes("what `kill -9` left of an output", PREPROCESS, made, content("data/processed/.even.partial/train.npy", b"x")),
+    copes("an MLflow server that is absent, in a training", MNIST["train"], made),
+    copes("the same in the report", REPORT, made),
+    copes("an MLflow server that never answers, in a training", SLOW + MNIST["train"], made, server(never), act=apart),
+    copes("the same in the report", SLOW + REPORT, made, server(never)),
+    copes("an MLflow server that breaks off, in a training", DROPPED + MNIST["train"], made, server(once)),
+    copes("the same in the report", DROPPED + REPORT, made, server(once)),
+    fault("an MLflow server that is absent, in a sync", SYNC, made),
+    fault("an MLflow server that breaks off, in a sync", DROPPED + SYNC, made, server(once)),
+    fault("an mlflow.db that is none", f"MLFLOW_TRACKING_URI= {SYNC}", made, content("mlflow.db", b"garbage" * 999)),
+    Case("a second `dvc repro` while one runs; a third is fine", "dvc repro fetch@even", 255, (repository, fetched_slowly),
+         twice),
+    Case("a stage that fails in `dvc repro`", "dvc repro preprocess@even", 255,
+         (repository, reproduced("preprocess@even"), changed("datasets/even/form/width", 9)), apart),
+    copes("the value put back", "dvc repro preprocess@even", repository, reproduced("preprocess@even"),
+          gone("data/processed/even"), act=apart),
+]  # fmt: skip
+
+CASES: Sequence[Case] = (*PARAMS, *NAMES, *INPUTS, *FAULTS)
+GROUPS: dict[str, Sequence[Case]] = {
+    "Values in params.yaml": PARAMS,
+    "Names, options and commits": NAMES,
+    "Inputs that are missing or damaged": INPUTS,
+    "Faults of the machine and of what is around it": FAULTS,
+}

@@ -1,0 +1,93 @@
+"""Train, evaluate and report next to nothing of everything; print a hash of every output.
+
+`python tests/portable.py OUT` on one CPU and `qemu-x86_64 -cpu Haswell python tests/portable.py OUT` on
+another must print the same. One process, since an emulated import of torch takes long.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from repligan import config, runtime
+from repligan.files import read_json, sha256, write_bytes, write_json
+
+CHANGES = {
+    "even": {"seeds": 33, "steps": 12, "snapshot_every": 6},
+    "bits1010": {"seeds": 33, "steps": 12, "snapshot_every": 6},
+    "bits1010-d-alone": {"seeds": 33, "steps": 12, "snapshot_every": 6},
+    "dcgan-mnist": {"steps": 3, "snapshot_every": 3, "log_every": 1},
+}
+
+
+def main(params_file: Path, out: Path) -> None:
+    params = config.load(params_file)
+    rows = {name: row.model_copy(update=CHANGES[name]) for name, row in params.experiments.items()}
+    reports = {
+        name: row.model_copy(update={"milestones": rows[name].snapshot_steps()}) for name, row in params.reports.items()
+    }
+    params = params.model_copy(update={"experiments": rows, "reports": reports})
+    runtime.apply(params.runtime)
+
+    from repligan.reporting import figures, page, results
+
+    for name in params.datasets:
+        prepare(params, name, out / "data")
+    for name in params.experiments:
+        reproduce(params, name, out / "data", out / "reports")
+    found = results.read(params, out / "data", out / "reports")
+    drawn = figures.draw(found)
+    for name, content in drawn.items():
+        write_bytes(out / "reports" / "figures" / f"{name}.png", content)
+    write_bytes(out / "reports" / "index.html", page.render(params, found, drawn).encode())
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        print(sha256(path), path.relative_to(out))
+
+
+def prepare(params: config.Params, name: str, data: Path) -> None:
+    """fetch, preprocess and reference."""
+    from repligan.datasets.forms import preprocess
+    from repligan.datasets.sources import fetch
+    from repligan.evaluation import images, toys
+    from repligan.evaluation.intervals import interval
+
+    dataset, reference = params.datasets[name], params.references[name]
+    raw, processed, folder = (data / kind / name for kind in ("raw", "processed", "reference"))
+    for made in (raw, processed, folder):
+        made.mkdir(parents=True)
+    fetch(dataset.source, raw)
+    preprocess(dataset, raw, processed)
+    card = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
+    if isinstance(reference, config.CnnReference):
+        device = runtime.device(params.runtime, reference.threads)
+        protocol, card["accuracy"] = images.make(reference, processed, folder, device)
+        floor = protocol.floor()
+    else:
+        floor = toys.floor(reference, dataset.form, processed)
+    write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
+
+
+def reproduce(params: config.Params, name: str, data: Path, reports: Path) -> None:
+    """train and evaluate."""
+    from repligan.evaluation import tables
+    from repligan.evaluation.evaluate import evaluate, measure_of
+    from repligan.training import loop
+
+    row = params.experiments[name]
+    form, reference = params.datasets[row.dataset].form, params.references[row.dataset]
+    processed, folder, run = data / "processed" / row.dataset, data / "reference" / row.dataset, data / "runs" / name
+    device = runtime.device(params.runtime, row.threads)
+    training = loop.start(name, row, form, processed, range(row.seeds), device)
+    loop.train(training, run, data / "work", {}, lambda *_: None, loop.Stop())
+    measure = measure_of(row, form, reference, processed, folder, device)
+    evaluation = evaluate(name, row, form, run, measure, device)
+    card = read_json(folder / "card.json")
+    write_json(
+        reports / "metrics" / f"{name}.json",
+        tables.metrics(row, params.reports[name], params.scale, evaluation, card),
+    )
+    tables.write(data / "evaluations" / name, row, evaluation)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
