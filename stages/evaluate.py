@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from repligan import config, runtime
-from repligan.errors import Command
+from repligan.errors import Command, InputError
 from repligan.files import existing, read_json, whole_dir, write_json
 
 
@@ -31,6 +31,9 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
     form = loaded.datasets[experiment.dataset].form
     for folder in (run, processed, reference):
         existing(folder)
+    card = read_json(reference / "card.json")
+    if not isinstance(card, dict) or not {"floor", "kind", "num", "repeats"} <= card.keys():
+        raise InputError(f"{reference / 'card.json'}: found no card; run `dvc repro` to make it again")
     runtime.apply(loaded.runtime)
 
     from repligan.evaluation import tables
@@ -40,7 +43,6 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
     protocol = loaded.references[experiment.dataset]
     measure = measure_of(experiment, form, protocol, processed, reference, device)
     evaluation = evaluate(name, experiment, form, run, measure, device)
-    card = read_json(reference / "card.json")
     with whole_dir(out) as folder:
         tables.write(folder, experiment, evaluation)
     write_json(metrics, tables.metrics(experiment, loaded.reports[name], loaded.scale, evaluation, card))

@@ -6,7 +6,7 @@ import click
 
 from repligan import config, runtime
 from repligan.errors import Command
-from repligan.files import existing, whole_dir
+from repligan.files import existing, usable, whole_dir
 
 
 @click.command(cls=Command, epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
@@ -23,7 +23,7 @@ def main(name: str, raw: Path, out: Path, params: Path) -> None:
 
     from repligan.datasets.forms import preprocess
 
-    with whole_dir(out) as folder:
+    with whole_dir(out) as folder, usable(raw):
         preprocess(dataset, raw, folder)
 
 

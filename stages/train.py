@@ -52,10 +52,12 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
             live(step, scalars, None if img is None else img.cpu().numpy())
 
     began = time.monotonic()
-    with loop.stop_on_signal() as stop:
-        loop.train(training, out, Path(".work") / "trainings" / name, belongs_to, report, stop)
-    if live:
-        live.close()
+    try:
+        with loop.stop_on_signal() as stop:
+            loop.train(training, out, Path(".work") / "trainings" / name, belongs_to, report, stop)
+    finally:
+        if live:
+            live.close()
     seconds = round(time.monotonic() - began, 1)
     tracking.record(name, out, {"fingerprint": fingerprint, "environment": runtime.in_force(), "seconds": seconds})
 

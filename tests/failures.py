@@ -6,8 +6,6 @@ import http.server
 import importlib.util
 import json
 import os
-import re
-import resource
 import shlex
 import shutil
 import signal
@@ -18,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -70,13 +68,14 @@ Act = Callable[[Bench, str], Done]
 
 @dataclass(frozen=True)
 class Case:
-    """`what` is wrong once `arrange` has run; `command` must then end with `code`."""
+    """`what` is wrong once `arrange` has run; `command` must then end with `code` and a message with `says` in it."""
 
     what: str
     command: str
     code: int
     arrange: tuple[Arrange, ...]
     act: Act
+    says: str = ""
 
 
 # How a command runs.
@@ -161,13 +160,11 @@ def apart(bench: Bench, command: str) -> Done:
 
 def in_little_memory(bench: Bench, command: str) -> Done:
     """Run a command that may take 2 GB: without a check of its values it would take the machine's."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (before[1] if before[1] != resource.RLIM_INFINITY else -1, before[1]))
-    process_env, words = parsed(bench.filled(command))
+    env, words = parsed(bench.filled(command))
     limited = f"ulimit -v 2000000; exec {shlex.join([sys.executable, str(ROOT / words[1]), *words[2:]])}"
     done = subprocess.run(
         ["sh", "-c", limited],
-        cwd=bench.folder, env=os.environ | process_env, capture_output=True, text=True, timeout=LONGEST, check=False,
+        cwd=bench.folder, env=os.environ | env, capture_output=True, text=True, timeout=LONGEST, check=False,
     )  # fmt: skip
     return Done(done.returncode, done.stderr)
 
@@ -325,6 +322,11 @@ def made(bench: Bench) -> None:
     shutil.copytree(bench.made, bench.folder, dirs_exist_ok=True)
 
 
+def measured(bench: Bench) -> None:
+    """The metrics of all experiments."""
+    shutil.copytree(bench.made / "reports" / "metrics", bench.folder / "reports" / "metrics")
+
+
 def stopped(bench: Bench) -> None:
     """The same, and a training of `even` that was stopped twice: a checkpoint at step 20, one at 40."""
     made(bench)
@@ -354,7 +356,7 @@ def mounted(path: str, options: str) -> Arrange:
         )
         if done.returncode:
             pytest.skip(f"may not mount here: {done.stderr.strip()}")
-        bench.undo.callback(subprocess.run, ["umount", str(target)], check=True)
+        bench.undo.callback(subprocess.run, ["umount", "--lazy", str(target)], check=True)
 
     return arrange
 
@@ -408,6 +410,15 @@ def reproduced(*targets: str) -> Arrange:
     return arrange
 
 
+def failing(target: str) -> Arrange:
+    """After a stage that failed."""
+
+    def arrange(bench: Bench) -> None:
+        assert apart(bench, f"dvc repro {target}").code == 255
+
+    return arrange
+
+
 def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Arrange:
     """A server on this machine, named <server> in the command."""
 
@@ -415,7 +426,7 @@ def server(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Arra
         def do_GET(self) -> None:
             answer(self)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -480,9 +491,7 @@ EVALUATE = (
 )
 REPORT = "python stages/report.py data reports"
 SYNC, VERIFY, DOCTOR = "repligan sync", "repligan verify", "repligan doctor"
-MNIST = {
-    key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))
-} | {
+MNIST = {key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))} | {
     "train": "python stages/train.py dcgan-mnist data/processed/mnist data/runs/dcgan-mnist",
     "evaluate": EVALUATE.replace("processed/even", "processed/mnist")
     .replace("reference/even", "reference/mnist")
@@ -491,19 +500,26 @@ MNIST = {
     .replace("evaluations/even", "evaluations/dcgan-mnist")
     .replace("metrics/even", "metrics/dcgan-mnist"),
 }
+STAGE = "preprocess@even"
 BITS_TRAIN = "python stages/train.py bits1010 data/processed/bits1010 data/runs/bits1010"
+STALLED = "MLFLOW_TRACKING_URI=<server> MLFLOW_HTTP_REQUEST_TIMEOUT=600 "
 SLOW = "MLFLOW_TRACKING_URI=<server> MLFLOW_HTTP_REQUEST_TIMEOUT=1 MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 "
 DROPPED = "MLFLOW_TRACKING_URI=<server> MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 "
 
 
-def bad(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+def bad(what: str, command: str, *arrange: Arrange, act: Act = here, says: str = "") -> Case:
     """Input that no command can use."""
-    return Case(what, command, 2, arrange, act)
+    return Case(what, command, 2, arrange, act, says)
 
 
-def fault(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+def value(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
+    """A params.yaml that no command can use, which says so before it looks for anything else."""
+    return bad(what, command, *arrange, act=act, says="params.yaml: ")
+
+
+def fault(what: str, command: str, *arrange: Arrange, act: Act = here, says: str = "") -> Case:
     """A fault of the machine, or of what is around it."""
-    return Case(what, command, 1, arrange, act)
+    return Case(what, command, 1, arrange, act, says)
 
 
 def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
@@ -514,98 +530,98 @@ def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
 EVEN, DCGAN = "experiments/even", "experiments/dcgan-mnist"
 
 PARAMS = [
-    bad("no params.yaml", FETCH, gone("params.yaml")),
-    bad("a params.yaml of no bytes", PREPROCESS, content("params.yaml", b"")),
-    bad("a params.yaml that is a folder", TRAIN, gone("params.yaml"), folder("params.yaml")),
-    bad("a params.yaml of binary data", REFERENCE, content("params.yaml", bytes(range(256)))),
-    bad("a params.yaml with a control character", EVALUATE, text("scale: smoke", "scale: smo\x00ke")),
-    bad("a bracket that is never closed", REPORT, text("scale: smoke", "scale: [smoke")),
-    bad("a tab in the place of spaces", SYNC, text("  device: cpu", "\tdevice: cpu")),
-    bad("a key twice", VERIFY, text("  device: cpu", "  device: cpu\n  device: cpu")),
-    bad("a tag that would run a program", DOCTOR, text("scale: smoke", 'scale: !!python/object/apply:os.system ["ls"]')),
-    bad("brackets 5,000 deep", FETCH, text("scale: smoke", "scale: " + "[" * 5000 + "]" * 5000)),
-    bad("a number of 5,000 digits", PREPROCESS, text("batch: 64", "batch: " + "9" * 5000)),
-    bad("a day that no calendar has", REFERENCE, text("scale: smoke", "scale: 2020-99-99")),
-    bad("a list in the place of the whole file", TRAIN, content("params.yaml", b"- runtime\n- datasets\n")),
-    bad("an unknown key at the top", EVALUATE, changed("seed", 1)),
-    bad("an unknown key in runtime", REPORT, changed("runtime/gpu", True)),
-    bad("an unknown key in an experiment", SYNC, changed(f"{EVEN}/epochs", 3)),
-    bad("a misspelt key in an optimiser", FETCH, without(f"{EVEN}/optimiser/beta1"),
+    value("no params.yaml", FETCH, gone("params.yaml")),
+    value("a params.yaml of no bytes", PREPROCESS, content("params.yaml", b"")),
+    value("a params.yaml that is a folder", TRAIN, gone("params.yaml"), folder("params.yaml")),
+    value("a params.yaml of binary data", REFERENCE, content("params.yaml", bytes(range(256)))),
+    value("a params.yaml with a control character", EVALUATE, text("scale: smoke", "scale: smo\x00ke")),
+    value("a bracket that is never closed", REPORT, text("scale: smoke", "scale: [smoke")),
+    value("a tab in the place of spaces", SYNC, text("  device: cpu", "\tdevice: cpu")),
+    value("a key twice", VERIFY, text("  device: cpu", "  device: cpu\n  device: cpu")),
+    value("a tag that would run a program", DOCTOR,
+        text("scale: smoke", 'scale: !!python/object/apply:os.system ["ls"]')),
+    value("brackets 5,000 deep", FETCH, text("scale: smoke", "scale: " + "[" * 5000 + "]" * 5000)),
+    value("a number of 5,000 digits", PREPROCESS, text("batch: 64", "batch: " + "9" * 5000)),
+    value("a day that no calendar has", REFERENCE, text("scale: smoke", "scale: 2020-99-99")),
+    value("a list in the place of the whole file", TRAIN, content("params.yaml", b"- runtime\n- datasets\n")),
+    value("an unknown key at the top", EVALUATE, changed("seed", 1)),
+    value("an unknown key in runtime", REPORT, changed("runtime/gpu", True)),
+    value("an unknown key in an experiment", SYNC, changed(f"{EVEN}/epochs", 3)),
+    value("a misspelt key in an optimiser", FETCH, without(f"{EVEN}/optimiser/beta1"),
         changed(f"{EVEN}/optimiser/beta_1", 0.9)),
-    bad("a key that is missing at the top", PREPROCESS, without("bands")),
-    bad("a key that is missing in an experiment", REFERENCE, without(f"{EVEN}/threads")),
-    bad("a kind that is missing", TRAIN, without(f"{EVEN}/loss/kind")),
-    bad("a kind that is missing where it decides the other keys", EVALUATE, without(f"{EVEN}/G/kind")),
-    bad("an unknown kind of network", REPORT, changed(f"{EVEN}/G/kind", "transformer")),
-    bad("an unknown kind of source", SYNC, changed("datasets/even/source/kind", "primes")),
-    bad("an unknown device", VERIFY, changed("runtime/device", "gpu")),
-    bad("a text in the place of a number", DOCTOR, changed(f"{EVEN}/batch", "sixteen")),
-    bad("a fraction in the place of a whole number", FETCH, changed(f"{EVEN}/steps", 60.5)),
-    bad("a number in the place of true or false", PREPROCESS, changed("runtime/deterministic", 1)),
-    bad("a number in the place of a table", REFERENCE, changed(f"{EVEN}/D", 5)),
-    bad("a list in the place of a table", TRAIN, changed("experiments", ["even"])),
-    bad("nothing in the place of a table", EVALUATE, changed("datasets", None)),
-    bad("a number as a row's name", REPORT, changed("bands/7", {"relative": 0.1, "absolute": 0.1}),
+    value("a key that is missing at the top", PREPROCESS, without("bands")),
+    value("a key that is missing in an experiment", REFERENCE, without(f"{EVEN}/threads")),
+    value("a kind that is missing", TRAIN, without(f"{EVEN}/loss/kind")),
+    value("a kind that is missing where it decides the other keys", EVALUATE, without(f"{EVEN}/G/kind")),
+    value("an unknown kind of network", REPORT, changed(f"{EVEN}/G/kind", "transformer")),
+    value("an unknown kind of source", SYNC, changed("datasets/even/source/kind", "primes")),
+    value("an unknown device", VERIFY, changed("runtime/device", "gpu")),
+    value("a text in the place of a number", DOCTOR, changed(f"{EVEN}/batch", "sixteen")),
+    value("a fraction in the place of a whole number", FETCH, changed(f"{EVEN}/steps", 60.5)),
+    value("a number in the place of true or false", PREPROCESS, changed("runtime/deterministic", 1)),
+    value("a number in the place of a table", REFERENCE, changed(f"{EVEN}/D", 5)),
+    value("a list in the place of a table", TRAIN, changed("experiments", ["even"])),
+    value("nothing in the place of a table", EVALUATE, changed("datasets", None)),
+    value("a number as a row's name", REPORT, changed("bands/7", {"relative": 0.1, "absolute": 0.1}),
         text("'7'", "7")),
-    bad("a batch of 0", SYNC, changed(f"{EVEN}/batch", 0)),
-    bad("a batch below 0", FETCH, changed(f"{DCGAN}/batch", -1)),
-    bad("a learning rate of 0", PREPROCESS, changed(f"{EVEN}/optimiser/lr", 0.0)),
-    bad("a learning rate above 1", REFERENCE, changed(f"{EVEN}/optimiser/lr", 10.0)),
-    bad("a learning rate that is not a number", TRAIN, changed(f"{EVEN}/optimiser/lr", float("nan"))),
-    bad("noise up to infinity", EVALUATE, changed(f"{EVEN}/z/high", float("inf"))),
-    bad("noise beyond what float32 holds", TRAIN, changed("experiments/bits1010-d-alone/z/high", 1e300)),
-    bad("a band as wide as infinity", VERIFY, changed("bands/default/absolute", float("inf"))),
-    bad("a band below 0", DOCTOR, changed("bands/default/relative", -0.1)),
-    bad("10^18 steps", FETCH, changed(f"{EVEN}/steps", 10**18), act=in_little_memory),
-    bad("10^12 seeds", FETCH, changed(f"{EVEN}/seeds", 10**12)),
-    bad("noise of 10^12 numbers", FETCH, changed(f"{DCGAN}/z/dim", 10**12)),
-    bad("a network 10^12 wide", PREPROCESS, changed(f"{DCGAN}/G/width", 10**12)),
-    bad("more threads than any machine has", REPORT, changed(f"{EVEN}/threads", 10**6)),
-    bad("more bits than a byte has", SYNC, changed("datasets/even/form/width", 9)),
-    bad("a G that takes another width than z has", FETCH, changed(f"{EVEN}/z/dim", 6)),
-    bad("a G that makes another width than the data have", PREPROCESS, changed(f"{EVEN}/G/widths", [7, 6])),
-    bad("a D that takes another width than the data have", REFERENCE, changed(f"{EVEN}/D/widths", [6, 1])),
-    bad("a D of two outputs", TRAIN, changed(f"{EVEN}/D/widths", [7, 2])),
-    bad("a network of one width", EVALUATE, changed(f"{EVEN}/D/widths", [7])),
-    bad("fully connected networks for images", REPORT, changed(f"{DCGAN}/D", {"kind": "mlp", "widths": [1024, 1]})),
-    bad("two seeds of a convolutional network", SYNC, changed(f"{DCGAN}/seeds", 2)),
-    bad("images of another size than the network makes", VERIFY, changed("datasets/mnist/form/size", 64)),
-    bad("a schedule of nothing", DOCTOR, changed(f"{EVEN}/schedule", [])),
-    bad("an update of G on real data", FETCH, changed(f"{EVEN}/schedule/0/sees", ["real"])),
-    bad("a first update that sees the last images", PREPROCESS,
+    value("a batch of 0", SYNC, changed(f"{EVEN}/batch", 0)),
+    value("a batch below 0", FETCH, changed(f"{DCGAN}/batch", -1)),
+    value("a learning rate of 0", PREPROCESS, changed(f"{EVEN}/optimiser/lr", 0.0)),
+    value("a learning rate above 1", REFERENCE, changed(f"{EVEN}/optimiser/lr", 10.0)),
+    value("a learning rate that is not a number", TRAIN, changed(f"{EVEN}/optimiser/lr", float("nan"))),
+    value("noise up to infinity", EVALUATE, changed(f"{EVEN}/z/high", float("inf"))),
+    value("noise beyond what float32 holds", TRAIN, changed("experiments/bits1010-d-alone/z/high", 1e300)),
+    value("a band as wide as infinity", VERIFY, changed("bands/default/absolute", float("inf"))),
+    value("a band below 0", DOCTOR, changed("bands/default/relative", -0.1)),
+    value("10^18 steps", FETCH, changed(f"{EVEN}/steps", 10**18), act=in_little_memory),
+    value("10^12 seeds", FETCH, changed(f"{EVEN}/seeds", 10**12)),
+    value("noise of 10^12 numbers", FETCH, changed(f"{DCGAN}/z/dim", 10**12)),
+    value("a network 10^12 wide", PREPROCESS, changed(f"{DCGAN}/G/width", 10**12)),
+    value("more threads than any machine has", REPORT, changed(f"{EVEN}/threads", 10**6)),
+    value("more bits than a byte has", SYNC, changed("datasets/even/form/width", 9)),
+    value("a G that takes another width than z has", FETCH, changed(f"{EVEN}/z/dim", 6)),
+    value("a G that makes another width than the data have", PREPROCESS, changed(f"{EVEN}/G/widths", [7, 6])),
+    value("a D that takes another width than the data have", REFERENCE, changed(f"{EVEN}/D/widths", [6, 1])),
+    value("a D of two outputs", TRAIN, changed(f"{EVEN}/D/widths", [7, 2])),
+    value("a network of one width", EVALUATE, changed(f"{EVEN}/D/widths", [7])),
+    value("fully connected networks for images", REPORT, changed(f"{DCGAN}/D", {"kind": "mlp", "widths": [1024, 1]})),
+    value("two seeds of a convolutional network", SYNC, changed(f"{DCGAN}/seeds", 2)),
+    value("images of another size than the network makes", VERIFY, changed("datasets/mnist/form/size", 64)),
+    value("a schedule of nothing", DOCTOR, changed(f"{EVEN}/schedule", [])),
+    value("an update of G on real data", FETCH, changed(f"{EVEN}/schedule/0/sees", ["real"])),
+    value("a first update that sees the last images", PREPROCESS,
         changed(f"{EVEN}/schedule/0", {"update": "D", "sees": ["real", "same_img"]})),
-    bad("losses recorded less often than there are steps", REFERENCE, changed(f"{EVEN}/log_every", 61)),
-    bad("a milestone that is no snapshot", TRAIN, changed("reports/even/milestones", [0, 61])),
-    bad("a milestone that is none of many snapshots", EVALUATE, changed("experiments/bits1010/snapshot_every", 1),
+    value("losses recorded less often than there are steps", REFERENCE, changed(f"{EVEN}/log_every", 61)),
+    value("a milestone that is no snapshot", TRAIN, changed("reports/even/milestones", [0, 61])),
+    value("a milestone that is none of many snapshots", EVALUATE, changed("experiments/bits1010/snapshot_every", 1),
         changed("reports/bits1010/milestones", [999])),
-    bad("a milestone below 0", REPORT, changed("reports/even/milestones", [-1, 60])),
-    bad("an experiment on an unknown dataset", SYNC, changed(f"{EVEN}/dataset", "odd")),
-    bad("an experiment on the dataset `..`", VERIFY, changed(f"{EVEN}/dataset", "..")),
-    bad("a dataset without its reference", DOCTOR, without("references/mnist")),
-    bad("a reference without its dataset", FETCH, renamed("references", "even", "odd")),
-    bad("an experiment without its report", PREPROCESS, without("reports/even")),
-    bad("a reference of the wrong kind", REFERENCE, changed("references/even",
+    value("a milestone below 0", REPORT, changed("reports/even/milestones", [-1, 60])),
+    value("an experiment on an unknown dataset", SYNC, changed(f"{EVEN}/dataset", "odd")),
+    value("an experiment on the dataset `..`", VERIFY, changed(f"{EVEN}/dataset", "..")),
+    value("a dataset without its reference", DOCTOR, without("references/mnist")),
+    value("a reference without its dataset", FETCH, renamed("references", "even", "odd")),
+    value("an experiment without its report", PREPROCESS, without("reports/even")),
+    value("a reference of the wrong kind", REFERENCE, changed("references/even",
         {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 4, "repeats": 2,
          "threads": 1})),
-    bad("bands without a default", TRAIN, renamed("bands", "default", "defaults")),
-    bad("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "), renamed("experiments", "even", "../../x"),
-        renamed("reports", "even", "../../x")),
-    bad("a dataset named `..`", "python stages/fetch.py .. data/raw/..", renamed("datasets", "even", ".."),
+    value("bands without a default", TRAIN, renamed("bands", "default", "defaults")),
+    value("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "),
+        renamed("experiments", "even", "../../x"), renamed("reports", "even", "../../x")),
+    value("a dataset named `..`", "python stages/fetch.py .. data/raw/..", renamed("datasets", "even", ".."),
         renamed("references", "even", ".."), changed(f"{EVEN}/dataset", "..")),
-    bad("a box whose bounds are of two lengths", FETCH, changed("datasets/bits1010/source/high", [1.0, 0.2])),
-    bad("a box that is upside down", PREPROCESS, changed("datasets/bits1010/source/low", [2.0, 0.0, 0.8, 0.0])),
-    bad("a range of no integers", REFERENCE, changed("datasets/even/source/start", 128)),
-    bad("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
-    bad("more `num` than half of the images", "python stages/reference.py mnist data/processed/mnist data/reference/mnist",
-        changed("references/mnist/num", 81)),
-    bad("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
-    bad("more images than the source has", MNIST["raw"], made, changed("datasets/mnist/form/train", 6000)),
+    value("a box whose bounds are of two lengths", FETCH, changed("datasets/bits1010/source/high", [1.0, 0.2])),
+    value("a box that is upside down", PREPROCESS, changed("datasets/bits1010/source/low", [2.0, 0.0, 0.8, 0.0])),
+    value("a range of no integers", REFERENCE, changed("datasets/even/source/start", 128)),
+    value("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
+    value("more `num` than half of the images", MNIST["reference"], changed("references/mnist/num", 81)),
+    value("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
+    value("more images than the source has", MNIST["raw"], made, changed("datasets/mnist/form/train", 6000)),
 ]  # fmt: skip
 
 NAMES = [
     bad("a dataset that does not exist", "python stages/fetch.py cifar data/raw/cifar"),
-    bad("the same for the second stage", "python stages/preprocess.py cifar data/raw/cifar data/processed/cifar"),
-    bad("the same for the third", "python stages/reference.py cifar data/processed/cifar data/reference/cifar"),
+    bad("the same for its arrays", "python stages/preprocess.py cifar data/raw/cifar data/processed/cifar"),
+    bad("the same for its reference", "python stages/reference.py cifar data/processed/cifar data/reference/cifar"),
     bad("an experiment that does not exist", TRAIN.replace(" even ", " odd ")),
     bad("the same for its evaluation", EVALUATE.replace(" even ", " odd ", 1)),
     bad("an experiment by the name of a path", TRAIN.replace(" even ", " ../../x ")),
@@ -645,7 +661,8 @@ INPUTS = [
     bad("an array that ends too early", TRAIN, made, cut("data/processed/even/train.npy")),
     bad("an array of pickled objects", TRAIN, made, array("data/processed/even/train.npy", np.array([{}, []], object))),
     bad("an array file of no bytes", REFERENCE, made, content("data/processed/even/train.npy", b"")),
-    bad("an array file of other data", EVALUATE, made, content("data/processed/even/train.npy", b"not an array at all")),
+    bad("an array file of other data", EVALUATE, made,
+        content("data/processed/even/train.npy", b"not an array at all")),
     bad("an array file that is missing", TRAIN, made, gone("data/processed/even/train.npy")),
     bad("an array of no rows", TRAIN, made, array("data/processed/even/train.npy", np.zeros((0, 7), np.uint8))),
     bad("an array of another width", TRAIN, made, array("data/processed/even/train.npy", np.zeros((64, 8), np.uint8))),
@@ -687,13 +704,17 @@ INPUTS = [
 FAULTS = [
     fault("data that make a loss not a number", BITS_TRAIN, made,
           array("data/processed/bits1010/bounds.npy", np.full((2, 4), np.nan, np.float32))),
-    fault("a full disk where trainings are kept", MNIST["train"], made, gone(".work"),
-          mounted(".work", "size=64k")),
-    fault("a full disk where weights end up", MNIST["train"], made, gone("data/runs"), mounted("data/runs", "size=64k")),
-    fault("a full disk under arrays", MNIST["raw"], made, gone("data/processed"), mounted("data/processed", "size=64k")),
-    fault("a full disk under the report", REPORT, made, gone("reports/figures"), mounted("reports/figures", "size=8k")),
+    fault("a full disk where trainings are kept", TRAIN, made, gone(".work"), mounted(".work", "size=32k"),
+          says=".work/trainings/even"),
+    fault("a full disk where weights end up", TRAIN, made, gone("data/runs"), mounted("data/runs", "size=32k"),
+          says="data/runs/even"),
+    fault("a full disk under arrays", MNIST["raw"], made, gone("data/processed"),
+          mounted("data/processed", "size=64k"), says="data/processed/mnist"),
+    fault("a full disk under the report", REPORT, made, gone("reports"), mounted("reports", "size=64k"),
+          measured, says="reports/figures"),
     fault("a folder that may only be read", FETCH, mounted("data", "ro")),
     fault("a work folder that may only be read", TRAIN, made, gone(".work"), mounted(".work", "ro")),
+    fault("a file where the output folder should be", FETCH, content("data/raw/even", b""), says="data/raw/even"),
     fault("a file where a folder should be", FETCH, content("data/raw", b"")),
     fault("a folder where a file should be", EVALUATE, made, gone("reports/metrics/even.json"),
           folder("reports/metrics/even.json")),
@@ -709,22 +730,24 @@ FAULTS = [
     copes("a damaged checkpoint: the one before is taken", TRAIN, stopped, cut(".work/trainings/even/00*.safetensors")),
     copes("no checkpoint is whole: it starts anew", TRAIN, stopped, cut(".work/trainings/even/00*40-*.safetensors"),
           cut(".work/trainings/even/00*20-*.safetensors")),
-    copes("what `kill -9` left of an output", PREPROCESS, made, content("data/processed/.even.partial/train.npy", b"x")),
+    copes("what `kill -9` left of an output", PREPROCESS, made,
+          content("data/processed/.even.partial/train.npy", b"x")),
     copes("an MLflow server that is absent, in a training", MNIST["train"], made),
-    copes("the same in the report", REPORT, made),
-    copes("an MLflow server that never answers, in a training", SLOW + MNIST["train"], made, server(never), act=apart),
-    copes("the same in the report", SLOW + REPORT, made, server(never)),
+    copes("an MLflow server that is absent, in the report", REPORT, made),
+    copes("an MLflow server that never answers, in a training", STALLED + MNIST["train"], made, server(never),
+          act=apart),
+    copes("an MLflow server that never answers, in the report", SLOW + REPORT, made, server(never)),
     copes("an MLflow server that breaks off, in a training", DROPPED + MNIST["train"], made, server(once)),
-    copes("the same in the report", DROPPED + REPORT, made, server(once)),
+    copes("an MLflow server that breaks off, in the report", DROPPED + REPORT, made, server(once)),
     fault("an MLflow server that is absent, in a sync", SYNC, made),
     fault("an MLflow server that breaks off, in a sync", DROPPED + SYNC, made, server(once)),
     fault("an mlflow.db that is none", f"MLFLOW_TRACKING_URI= {SYNC}", made, content("mlflow.db", b"garbage" * 999)),
-    Case("a second `dvc repro` while one runs; a third is fine", "dvc repro fetch@even", 255, (repository, fetched_slowly),
-         twice),
-    Case("a stage that fails in `dvc repro`", "dvc repro preprocess@even", 255,
-         (repository, reproduced("preprocess@even"), changed("datasets/even/form/width", 9)), apart),
-    copes("the value put back", "dvc repro preprocess@even", repository, reproduced("preprocess@even"),
-          gone("data/processed/even"), act=apart),
+    Case("a second `dvc repro` while one runs; a third is fine", "dvc repro fetch@even", 255,
+         (repository, fetched_slowly), twice),
+    Case("a stage that fails in `dvc repro`, which removes outputs before it runs a stage", f"dvc repro {STAGE}", 255,
+         (repository, reproduced(STAGE), changed("datasets/even/form/width", 9)), apart),
+    copes("the last good output after that", f"dvc checkout {STAGE}", repository, reproduced(STAGE),
+          changed("datasets/even/form/width", 9), failing(STAGE), act=apart),
 ]  # fmt: skip
 
 CASES: Sequence[Case] = (*PARAMS, *NAMES, *INPUTS, *FAULTS)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,10 +26,11 @@ from repligan.files import tree_digest
 
 # The smoke scale trains for less time than its imports take; these last some seconds.
 LONGER = {
-    "dcgan-mnist": {"steps": 150, "snapshot_every": 25, "threads": 1},
+    "dcgan-mnist": {"steps": 100, "snapshot_every": 25, "threads": 1},
     "bits1010": {"steps": 3000, "snapshot_every": 250},
 }
-CHECKPOINT_SECONDS = "0"  # after every step, so that many kills fall into a write
+CHECKPOINT_SECONDS = "0"  # after every step
+AIM = 0.5  # longest wait in seconds for a write to fall into, by every second kill of a training
 ROWS = {"training": 5, "pipeline": 3}  # most kills in a row before a run may finish
 
 
@@ -69,7 +71,7 @@ class Victim:
 
     def partials(self) -> set[Path]:
         """The files that a kill left half-written."""
-        return set(self.repo.rglob(".*.partial"))
+        return set((self.work or self.repo).rglob(".*.partial"))
 
     @property
     def log(self) -> Path:
@@ -111,13 +113,21 @@ def undisturbed(victim: Victim) -> Victim:
     return replace(victim, begin=begin, end=end, expected=victim.result())
 
 
-def killed_after(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Kill the process and all it started after `seconds`; False if it has ended before."""
+def killed_after(seconds: float, process: subprocess.Popen[str], aim: Callable[[], None]) -> bool:
+    """After `seconds` and `aim` kill the process and all it started; False if it has ended before."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
+        aim()
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def await_write(victim: Victim, process: subprocess.Popen[str], before: set[Path]) -> None:
+    """Wait until a file is being written that was not among `before`, for AIM seconds at most."""
+    until = time.monotonic() + AIM
+    while time.monotonic() < until and process.poll() is None and not victim.partials() - before:
+        pass
 
 
 def kill_in_a_row(victim: Victim, most: int, rng: random.Random) -> tuple[int, int, int]:
@@ -126,10 +136,13 @@ def kill_in_a_row(victim: Victim, most: int, rng: random.Random) -> tuple[int, i
     for kills in range(most):
         before, moment = victim.partials(), victim.moment(rng)
         process = victim.start()
-        if not killed_after(process, moment):
+        aimed = victim.work is not None and kills % 2 == 1
+        if not killed_after(moment, process, partial(await_write, victim, process, before) if aimed else lambda: None):
             return kills, in_write, process.returncode
         in_write += bool(victim.partials() - before)
-        click.echo(f"{victim.name}: killed after {moment:.1f} s, {victim.left():.0%} left")
+        click.echo(
+            f"{victim.name}: killed after {moment:.1f} s" + (f", {victim.left():.0%} left" if victim.work else "")
+        )
     return most, in_write, victim.start().wait()
 
 
@@ -156,8 +169,7 @@ def kill_trainings(folder: Path, kills: int, rng: random.Random, names: tuple[st
     repo = copy(folder / "trainings")
     longer(compose("smoke", repo / "params.yaml"))
     for i, name in enumerate(names):
-        # Twice: the first run creates MLflow's database too, which takes longer than any other.
-        victim = undisturbed(undisturbed(training(repo, name)))
+        victim = undisturbed(training(repo, name))
         kill(victim, tally, kills * (i + 1) // len(names) - kills * i // len(names), rng)
     return tally
 
@@ -221,7 +233,7 @@ def pipeline(repo: Path, *targets: str) -> Victim:
         (repo / "dvc.lock").unlink(missing_ok=True)
 
     env = {"DVC_SITE_CACHE_DIR": str(repo.parent / "site")}
-    command = ("dvc", "repro", *targets)
+    command = ("sh", "-c", " ".join(("repligan mend && exec dvc repro", *targets)))  # what `make repro` runs
     return Victim("pipeline", "dvc repro", repo, command, env, (repo / "dvc.lock").read_text, lambda: 1.0, clear)
 
 

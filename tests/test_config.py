@@ -43,13 +43,22 @@ from repligan.errors import InputError
             "experiments.dcgan-mnist.G: found 'dcgan5x5' for size 64; allowed: dcgan5x5 for size 32",
         ),
         ("seeds: 1\n", "seeds: 3\n", "experiments.dcgan-mnist.seeds: found 3; allowed: 1 for a convolutional GAN"),
-        ("- 60\n", "- 61\n", "reports.even.milestones: found [0, 61]; allowed, the snapshots: [0, 20, 40, 60]"),
+        (
+            "- 60\n",
+            "- 61\n",
+            "reports.even.milestones: found [0, 61]; allowed: steps, 60, and the multiples of snapshot_every, 20",
+        ),
         (
             "  even:\n    kind: draws",
             "  odd:\n    kind: draws",
             "references: found bits1010, mnist, odd; allowed: just",
         ),
         ("scale: smoke", "scale: [", "line"),
+        (
+            "  mnist:\n    source",
+            "  ../mnist:\n    source",
+            "datasets.../mnist: found the name '../mnist'; allowed: lower-case",
+        ),
         ("- 7\n      - 7", "- 7\n      - 6", "experiments.even.G: found 6 outputs; allowed: 7, the size of even"),
         ("- 7\n      - 1", "- 6\n      - 1", "experiments.even.D.widths: found 6 inputs; allowed: 7, the size of even"),
         ("kind: uniform\n      dim: 4", "kind: uniform\n      dim: 3", "d-alone.G: found 3 outputs; allowed: 4"),
@@ -80,7 +89,7 @@ def test_bad_values_are_named(smoke_file: Path, tmp_path: Path, old: str, new: s
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), (b"\xff\xfe", "UTF-8"), (b"", "the file: found None")]
+    ("content", "said"), [(None, "No such file"), (b"\xff\xfe", "UTF-8 text"), (b"", "the file: found None")]
 )
 def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "params.yaml"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,44 @@ def test_a_moved_mlflow_store_and_a_file_store(repo: Path, smoke: config.Params,
 def test_a_stopped_training_waits(repo: Path, smoke: config.Params) -> None:
     (repo / ".work/trainings/even/snapshots").mkdir(parents=True)
     assert "a stopped training" in wrong(repo, smoke)
+
+
+LOCK = (ROOT / "dvc.lock").read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1000, 4096, 24576, len(LOCK) // 2])
+def test_mend_brings_back_a_dvc_lock_that_a_kill_cut_short(repo: Path, size: int) -> None:
+    subprocess.run(["git", "config", "user.email", "test@example.org"], cwd=repo, check=True)
+    subprocess.run(["git", "config", "user.name", "test"], cwd=repo, check=True)
+    (repo / "dvc.lock").write_bytes(LOCK)
+    subprocess.run(["git", "add", "dvc.lock"], cwd=repo, check=True)
+    subprocess.run(["git", "commit", "-qm", "x"], cwd=repo, check=True)
+    assert doctor.mend(repo) == []
+    (repo / "dvc.lock").write_bytes(LOCK[:size])
+    if doctor.mend(repo):
+        assert (repo / "dvc.lock").read_bytes() == LOCK
+    else:  # cut between two stages: valid, DVC runs the missing ones again
+        assert size
+    assert doctor.mend(repo) == []
+
+
+def test_mend_without_git_removes_it(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_bytes(b"")
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / ".dvc/tmp/rwlock").write_text("{")
+    assert len(doctor.mend(tmp_path)) == 2
+    assert not (tmp_path / "dvc.lock").exists()
+    assert not (tmp_path / ".dvc/tmp/rwlock").exists()
+
+
+def test_mend_leaves_a_running_dvc_alone(tmp_path: Path) -> None:
+    from zc.lockfile import LockFile
+
+    (tmp_path / "dvc.lock").write_bytes(b"")
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    held = LockFile(str(tmp_path / ".dvc/tmp/lock"))
+    code = f"from pathlib import Path; from repligan.doctor import mend; print(mend(Path({str(tmp_path)!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held.close()
+    assert done.stdout == "[]\n"
+    assert (tmp_path / "dvc.lock").exists()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
 import click
 
 from repligan import config, tracking
-from repligan.errors import Fault, Group
+from repligan.errors import Fault, Group, InputError
 
 
 @click.group(cls=Group)
@@ -43,6 +44,8 @@ def scale(name: str) -> None:
     """Write params.yaml anew from conf/ at scale NAME, as `dvc exp run -S scale=NAME` does, also without git."""
     from dvc.utils.hydra import compose_and_dump
 
+    if not Path("conf", "config.yaml").exists():
+        raise InputError("conf/config.yaml: not found; allowed: the repository's folder as the working directory")
     conf = str(Path("conf").resolve())
     compose_and_dump("params.yaml", conf, None, "config", conf, [f"scale={name}"])
     click.echo(f"params.yaml: now at the {name} scale")
@@ -55,6 +58,10 @@ def ui(port: int) -> None:
     if not tracking.uri().startswith("sqlite:"):
         click.echo(f"the runs are at MLFLOW_TRACKING_URI, {tracking.uri()}")
         return
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if free.connect_ex(("127.0.0.1", port)) == 0:
+            raise Fault(f"--port: found {port}, which another program has; allowed: a free port")
     tracking.open_store()
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
@@ -95,9 +102,22 @@ def doctor(params: Path) -> None:
     """Look for what is likely to go wrong on this machine; the exit code is 1 if anything was found."""
     from repligan.doctor import examine
 
-    found = examine(Path.cwd(), config.load(params))
+    loaded = config.load(params)
+    for name in ("requirements.lock", "dvc.yaml"):
+        if not Path(name).exists():
+            raise InputError(f"{name}: not found; allowed: the repository's folder as the working directory")
+    found = examine(Path.cwd(), loaded)
     for looked_at, wrong in found:
         click.echo(f"{'--' if wrong else 'ok'}  {looked_at}")
         for line in wrong:
             click.echo(f"      {line}")
     raise SystemExit(any(wrong for _, wrong in found))
+
+
+@main.command(epilog="Example: repligan mend && dvc repro")
+def mend() -> None:
+    """Repair what a killed DVC left half-written, as `make repro` does first; says what it did."""
+    from repligan.doctor import mend as mending
+
+    for line in mending(Path.cwd()):
+        click.echo(line)

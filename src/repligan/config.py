@@ -19,8 +19,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from repligan.errors import InputError
 
 T = TypeVar("T")
-Positive = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Names become names of folders: nothing that could lead out of one.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Positive = Annotated[int, Field(ge=1, le=10**7)]
+Size = Annotated[int, Field(ge=1, le=2**16)]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Threads = Annotated[int, Field(ge=1, le=256)]
 
@@ -137,8 +140,8 @@ class CnnReference(Strict):
     """A classifier trained on the real images, and distances on its features at `num` images a side."""
 
     kind: Literal["cnn"]
-    width: Positive
-    features: Positive
+    width: Size
+    features: Size
     epochs: Positive
     batch: Positive
     lr: Rate
@@ -154,7 +157,7 @@ class Noise(Strict):
     """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low."""
 
     kind: Literal["bits", "uniform", "normal", "constant"]
-    dim: Positive
+    dim: Size
     low: Finite
     high: Finite
 
@@ -163,14 +166,14 @@ class Mlp(Strict):
     """Fully connected, sigmoid after every layer (D's last one is left to the loss)."""
 
     kind: Literal["mlp"]
-    widths: Annotated[list[Positive], Field(min_length=2)]
+    widths: Annotated[list[Size], Field(min_length=2)]
 
 
 class Dcgan5x5(Strict):
     """The TensorFlow article's DCGAN: 5x5 stride-2 kernels with "same" padding, 32x32 images."""
 
     kind: Literal["dcgan5x5"]
-    width: Positive
+    width: Size
 
 
 class Identity(Strict):
@@ -230,7 +233,7 @@ class Experiment(Strict):
     """
 
     dataset: str
-    seeds: Positive
+    seeds: Size
     z: Noise
     G: Annotated[Mlp | Dcgan5x5 | Identity, Field(discriminator="kind")]
     D: Annotated[Mlp | Dcgan5x5, Field(discriminator="kind")]
@@ -278,8 +281,8 @@ class Report(Strict):
 class Band(Strict):
     """How far a value may lie from the committed one where its bits are not promised."""
 
-    relative: Annotated[float, Field(ge=0)]
-    absolute: Annotated[float, Field(ge=0)]
+    relative: Annotated[float, Field(ge=0, le=1e6)]
+    absolute: Annotated[float, Field(ge=0, le=1e6)]
 
 
 class Params(Strict):
@@ -287,10 +290,10 @@ class Params(Strict):
 
     scale: str
     runtime: Runtime
-    datasets: dict[str, Dataset]
-    references: dict[str, Reference]
-    experiments: dict[str, Experiment]
-    reports: dict[str, Report]
+    datasets: dict[Name, Dataset]
+    references: dict[Name, Reference]
+    experiments: dict[Name, Experiment]
+    reports: dict[Name, Report]
     bands: dict[str, Band]
 
     @model_validator(mode="after")
@@ -312,9 +315,10 @@ class Params(Strict):
                 allowed = ", ".join(sorted(self.datasets))
                 raise ValueError(f"experiments.{key}.dataset: found {experiment.dataset!r}; allowed: {allowed}")
             _fits_data(f"experiments.{key}", experiment, self.datasets[experiment.dataset])
-            found, steps = self.reports[key].milestones, experiment.snapshot_steps()
-            if not set(found) <= set(steps):
-                raise ValueError(f"reports.{key}.milestones: found {found}; allowed, the snapshots: {steps}")
+            found, every = self.reports[key].milestones, experiment.snapshot_every
+            if any(step != experiment.steps and (step % every or step > experiment.steps) for step in found):
+                allowed = f"steps, {experiment.steps}, and the multiples of snapshot_every, {every}, up to it"
+                raise ValueError(f"reports.{key}.milestones: found {found}; allowed: {allowed}")
         return self
 
 
@@ -361,8 +365,8 @@ def load(path: Path) -> Params:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise InputError(f"{path}: {where}: {error.problem}; allowed: YAML 1.2") from None
-    except (YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}: found no UTF-8 text; allowed: YAML 1.2") from None
+    except (YAMLError, ValueError, RecursionError):  # ruamel lets the errors of int() and date() through
+        raise InputError(f"{path}: found what is no YAML; allowed: YAML 1.2 as UTF-8 text") from None
     try:
         return Params.model_validate(data)
     except ValidationError as error:
@@ -372,7 +376,8 @@ def load(path: Path) -> Params:
 def pick(rows: Mapping[str, T], table: str, name: str) -> T:
     """Row `name` of the params table `table`; raises InputError listing the rows there are."""
     if name not in rows:
-        raise InputError(f"params.yaml: {table}: found no {name!r}; allowed: {', '.join(sorted(rows))}")
+        where = table if ": " in table else f"params.yaml: {table}"
+        raise InputError(f"{where}: found no {name!r}; allowed: {', '.join(sorted(rows))}")
     return rows[name]
 
 
@@ -404,6 +409,8 @@ def _one_line(error: ValidationError) -> str:
         said = f"{where}: found nothing; allowed: a value, every key is required"
     elif kind == "union_tag_invalid":
         said = f"{where}.kind: found {ctx['tag']!r}; allowed: {ctx['expected_tags']}"
+    elif kind == "string_pattern_mismatch":
+        said = f"{where}: found the name {found!r}; allowed: lower-case letters, digits and inner hyphens"
     else:
         said = f"{where or 'the file'}: found {found!r}; allowed: {errors[0]['msg'].removeprefix('Input should be ')}"
     return said + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
@@ -420,6 +427,8 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
         members = get_args(annotation)
         if get_origin(annotation) in (Union, UnionType):  # the part is the chosen kind, no key of the file
             annotation = next(m for m in members if part in get_args(m.model_fields["kind"].annotation))
+            continue
+        if part == "[key]":  # pydantic's mark for a key that is itself wrong
             continue
         keys.append(str(part))
         parent = annotation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from importlib import metadata
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from repligan import tracking
 from repligan.config import CnnReference, Params
+from repligan.files import write_bytes
 
 ENOUGH_DISK = 2 * 10**9  # bytes: outputs, DVC's cache of them, MLflow
 Check = Callable[[Path, Params], Iterator[str]]
@@ -108,6 +111,57 @@ def leftovers(root: Path, params: Params) -> Iterator[str]:
     """No training waits to be continued."""
     for folder in sorted((root / ".work" / "trainings").glob("*/snapshots")):
         yield f"{folder.parent}: a stopped training; the same command continues it, removing the folder forgets it"
+
+
+def mend(root: Path) -> list[str]:
+    """Repair what a killed `dvc` leaves half-written; what was done, nothing while another one runs.
+
+    DVC 3.67 writes dvc.lock and .dvc/tmp/rwlock in place: killed in that moment, it refuses to start again.
+    """
+    from zc.lockfile import LockError, LockFile
+
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held = LockFile(str(folder / "lock"))
+    except LockError:
+        return []
+    try:
+        return [*_mend_rwlock(folder / "rwlock"), *_mend_dvc_lock(root)]
+    finally:
+        held.close()
+
+
+def _mend_rwlock(path: Path) -> Iterator[str]:
+    try:
+        json.loads(path.read_text() if path.exists() else "{}")
+    except ValueError:
+        path.unlink()
+        yield f"{path}: was damaged, removed"
+
+
+def _mend_dvc_lock(root: Path) -> Iterator[str]:
+    path = root / "dvc.lock"
+    if not path.exists() or _is_whole(path):
+        return
+    committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, check=False)
+    if committed.returncode == 0:
+        write_bytes(path, committed.stdout)
+        yield f"{path}: was damaged, the committed one is back; stages that ran since run again"
+    else:
+        path.unlink()
+        yield f"{path}: was damaged, removed; all stages run again"
+
+
+def _is_whole(path: Path) -> bool:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path.read_text()))
+    except (Invalid, YAMLError, UnicodeDecodeError):
+        return False
+    return True
 
 
 CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, leftovers)

@@ -1,5 +1,6 @@
 """What a user is told when something is wrong: a single line, no traceback."""
 
+import signal
 from typing import Any
 
 import click
@@ -19,17 +20,40 @@ class Fault(click.ClickException):
 
 
 class Command(click.Command):
-    """A click command whose operating-system errors are one line too."""
+    """A click command whose usage and operating-system errors are one line, and whose signals have their codes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise InputError(f"{ctx.command_path}: {error.format_message()} See --help.") from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        before = signal.signal(signal.SIGTERM, _leave)
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Fault(f"{where}{error.strerror or error}; mend it and run the same command again") from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise InputError(f"{ctx.command_path}: {error.format_message()} See --help.") from None
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)  # unlike the default, lets half-written files be removed

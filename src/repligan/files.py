@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
 import math
@@ -30,11 +32,32 @@ def whole_dir(out: Path) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
+        if out.is_dir():
+            shutil.rmtree(out)
+        aside.rename(out)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, gzip.BadGzipFile):
+            raise
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
+        raise OSError(error.errno or errno.EIO, reason, str(out)) from error
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+
+
+def move_dir(source: Path, out: Path) -> None:
+    """Put the folder `source` in the place of `out`, whole or not at all, also across file systems."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if out.is_dir():
+            shutil.rmtree(out)
+        source.rename(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_dir(out) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -47,6 +70,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
+        raise
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -70,6 +97,22 @@ def existing(path: Path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: not found; allowed: an output of an earlier stage, made by `dvc repro`")
     return path
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """While inside, whatever the content of `path` breaks is an InputError that names it."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile):
+            raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
+        raise
+    except Exception as error:  # the libraries that read it raise anything
+        said = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path}: damaged ({said}); run `dvc repro` to make it again") from None
 
 
 def load_array(path: Path) -> np.ndarray:

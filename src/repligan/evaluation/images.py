@@ -70,6 +70,9 @@ def make(config: CnnReference, processed: Path, out: Path, device: torch.device)
     Returns the protocol and the extractor's accuracies; raises InputError if there are too few images.
     """
     img, labels = load_array(processed / "train.npy"), load_array(processed / "train_labels.npy")
+    if len(labels) != len(img):
+        found = f"{len(labels)} labels for {len(img)} images"
+        raise InputError(f"{processed}: found {found}; allowed: one each, as `dvc repro` makes them")
     if 2 * config.num > len(img):
         raise InputError(f"params.yaml: references: found num {config.num}; allowed: at most half of {len(img)} images")
     net = fit(config, img, labels, device)

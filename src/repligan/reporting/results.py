@@ -11,7 +11,7 @@ import pandas as pd
 
 from repligan.config import Experiment, Params, Report
 from repligan.errors import InputError
-from repligan.files import existing, read_json
+from repligan.files import existing, read_json, usable
 
 
 @dataclass
@@ -42,27 +42,37 @@ def read(params: Params, data: Path, reports: Path) -> list[Result]:
 
     Raises InputError if one is missing or damaged.
     """
-    return [
-        Result(
-            name,
-            params.experiments[name],
-            params.reports[name],
-            read_json(reports / "metrics" / f"{name}.json"),
-            _table(data / "evaluations" / name / "curves.csv"),
-            _table(data / "evaluations" / name / "losses.csv"),
-            _pictures(data / "evaluations" / name / "pictures.safetensors"),
-        )
-        for name in params.experiments
-    ]
+    return [_read_one(params, name, data / "evaluations" / name, reports / "metrics") for name in params.experiments]
 
 
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(existing(path))
-    except pd.errors.EmptyDataError:  # an experiment without snapshots to measure
+def _read_one(params: Params, name: str, folder: Path, metrics: Path) -> Result:
+    found = read_json(metrics / f"{name}.json")
+    pictures = _pictures(folder / "pictures.safetensors")
+    result = Result(
+        name,
+        params.experiments[name],
+        params.reports[name],
+        found,
+        _table(folder / "curves.csv", empty=not pictures),
+        _table(folder / "losses.csv", empty=False),
+        pictures,
+    )
+    with usable(metrics / f"{name}.json"):
+        missing = set(result.floor) - set(result.measured) if pictures else ()
+        steps = [result.metrics[f"step_{step}"] for step in result.report.milestones if pictures]
+        if missing or not result.metrics["end"] or any(set(step) != set(result.floor) for step in steps):
+            raise ValueError("its metrics are not those of the curves and params.yaml")
+    return result
+
+
+def _table(path: Path, empty: bool) -> pd.DataFrame:
+    if empty and existing(path).read_text() == "\n":  # an experiment without snapshots to measure
         return pd.DataFrame()
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
+    with usable(existing(path)):
+        table = pd.read_csv(path)
+        if "step" not in table:
+            raise ValueError("it has no column step")
+        return table
 
 
 def _pictures(path: Path) -> dict[int, np.ndarray]:

@@ -25,7 +25,7 @@ from torch import nn
 
 from repligan.config import Adam, Experiment, Form
 from repligan.datasets.batches import Batches, denormalise, real_batches
-from repligan.files import to_bytes, write_bytes
+from repligan.files import move_dir, to_bytes, write_bytes
 from repligan.losses import LOSSES
 from repligan.models import build, pack, sample
 from repligan.training.checkpoints import Checkpoints
@@ -238,9 +238,7 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
             raise SystemExit(128 + stop.signal)
     recorded = {key: torch.stack(rows) for key, rows in t.history.items()}
     write_bytes(snapshots / "history.safetensors", to_bytes(recorded, {"log_every": experiment.log_every}))
-    shutil.rmtree(out, ignore_errors=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(snapshots, out)
+    move_dir(snapshots, out)
     shutil.rmtree(work)
 
 
