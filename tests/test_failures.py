@@ -138,7 +138,9 @@ def listing(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if name.parts[0] not in (".git", ".dvc") and "__pycache__" not in name.parts:
-            found[str(name)] = sha256(path) if path.is_file() else "folder"
+            # Durations are recorded beside the outputs, and may or may not differ.
+            timed = name.parts[:2] == (".work", "trained")
+            found[str(name)] = "folder" if path.is_dir() else "timed" if timed else sha256(path)
     return found
 
 
