@@ -34,6 +34,7 @@ $(VENV)/checked: $(VENV)/ready
 
 repro: $(VENV)/checked
 	@grep -qx 'scale: $(SCALE)' params.yaml || repligan scale $(SCALE)
+	@test '$(SCALE)' != full || repligan plan
 	@repligan mend
 	dvc --wait-for-lock repro
 	@echo "look at reports/index.html, or at the runs: make ui"

@@ -72,7 +72,7 @@ def worker(name: str, precision: str, seeds: int, steps: int) -> None:
 
     dataset = params.datasets[row.dataset]
     with tempfile.TemporaryDirectory() as folder:
-        fetch(dataset.source, Path(folder))
+        fetch(row.dataset, dataset.source, Path(folder), Path("downloads"))
         preprocess(dataset, Path(folder), Path(folder))
         device = runtime.device(chosen, row.threads)
         training = loop.start(name, row, dataset.form, Path(folder), range(seeds), device, precision)

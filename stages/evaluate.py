@@ -28,7 +28,7 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
     """
     loaded = config.load(params)
     experiment = config.pick(loaded.experiments, "experiments", name)
-    form = loaded.datasets[experiment.dataset].form
+    dataset = loaded.datasets[experiment.dataset]
     for folder in (run, processed, reference):
         existing(folder)
     card = read_json(reference / "card.json")
@@ -41,11 +41,11 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
 
     device = runtime.device(loaded.runtime, experiment.threads)
     protocol = loaded.references[experiment.dataset]
-    measure = measure_of(experiment, form, protocol, processed, reference, device)
-    evaluation = evaluate(name, experiment, form, run, measure, device)
+    measure = measure_of(experiment, dataset.form, protocol, processed, reference, device)
+    evaluation = evaluate(name, experiment, dataset.form, run, measure, device)
     with whole_dir(out) as folder:
         tables.write(folder, experiment, evaluation)
-    write_json(metrics, tables.metrics(experiment, loaded.reports[name], loaded.scale, evaluation, card))
+    write_json(metrics, tables.metrics(experiment, dataset, loaded.reports[name], loaded.scale, evaluation, card))
 
 
 if __name__ == "__main__":

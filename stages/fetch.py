@@ -22,7 +22,7 @@ def main(name: str, out: Path, params: Path) -> None:
     from repligan.datasets.sources import fetch
 
     with whole_dir(out) as folder:
-        fetch(dataset.source, folder)
+        fetch(name, dataset.source, folder, Path("downloads"))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
             from repligan.evaluation import images
 
             device = runtime.device(loaded.runtime, reference.threads)
-            protocol, card["accuracy"] = images.make(reference, processed, folder, device)
-            floor = protocol.floor()
+            protocol, learned = images.make(reference, processed, folder, device)
+            floor, card = protocol.floor(), card | learned
         write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
 
 

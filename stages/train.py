@@ -42,22 +42,19 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     }
     fingerprint = config.fingerprint(belongs_to)
     training = loop.start(name, experiment, form, processed, range(experiment.seeds), device, loaded.runtime.precision)
-    # Toys are over before MLflow is imported; the report stage adds them.
-    live = None if experiment.stacked else tracking.Live(name, fingerprint)
+    live = tracking.Live(loaded.called(name), fingerprint)
     progress = Progress(name, experiment.steps)
 
     def report(step: int, scalars: dict[str, float], img: torch.Tensor | None) -> None:
         progress(step, **scalars)
-        if live:
-            live(step, scalars, None if img is None else img.cpu().numpy())
+        live(step, scalars, None if img is None else img.cpu().numpy())
 
     began = time.monotonic()
     try:
         with loop.stop_on_signal() as stop:
             loop.train(training, out, Path(".work") / "trainings" / name, belongs_to, report, stop)
     finally:
-        if live:
-            live.close()
+        live.close()
     seconds = round(time.monotonic() - began, 1)
     tracking.record(name, out, {"fingerprint": fingerprint, "environment": runtime.in_force(), "seconds": seconds})
 

@@ -48,7 +48,7 @@ def processed(smoke: config.Params, tmp_path_factory: pytest.TempPathFactory) ->
         raw, out = folder / "raw" / name, folder / "processed" / name
         raw.mkdir(parents=True)
         out.mkdir(parents=True)
-        fetch(dataset.source, raw)
+        fetch(name, dataset.source, raw, folder / "downloads")
         preprocess(dataset, raw, out)
     return folder / "processed"
 

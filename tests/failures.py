@@ -528,6 +528,9 @@ def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
 
 
 EVEN, DCGAN = "experiments/even", "experiments/dcgan-mnist"
+EXPLORE = (
+    "python stages/explore.py dcgan-mnist data/runs/dcgan-mnist data/reference/mnist data/explorations/dcgan-mnist"
+)
 
 PARAMS = [
     value("no params.yaml", FETCH, gone("params.yaml")),
@@ -586,7 +589,13 @@ PARAMS = [
     value("a network of one width", EVALUATE, changed(f"{EVEN}/D/widths", [7])),
     value("fully connected networks for images", REPORT, changed(f"{DCGAN}/D", {"kind": "mlp", "widths": [1024, 1]})),
     value("two seeds of a convolutional network", SYNC, changed(f"{DCGAN}/seeds", 2)),
-    value("images of another size than the network makes", VERIFY, changed("datasets/mnist/form/size", 64)),
+    value("images too small for the network", VERIFY, changed("datasets/mnist/form/size", 8)),
+    value("a component that z does not have", EXPLORE, changed("explorations/dcgan-mnist/components", [100])),
+    value("a stand-in that does not say for what", FETCH, changed("datasets/drawn-faces/standin_for", None)),
+    value("real data that pass for a stand-in", FETCH, changed("datasets/mnist/standin_for", "svhn")),
+    value("an image GAN without its exploration", EXPLORE, without("explorations/dcgan-anime")),
+    value("a layout without one of its files", FETCH, changed("datasets/mnist/source",
+        {"kind": "files", "layout": "mnist", "files": [{"name": "train-images-idx3-ubyte.gz", "places": ["x"]}]})),
     value("a schedule of nothing", DOCTOR, changed(f"{EVEN}/schedule", [])),
     value("an update of G on real data", FETCH, changed(f"{EVEN}/schedule/0/sees", ["real"])),
     value("a first update that sees the last images", PREPROCESS,
@@ -649,6 +658,7 @@ INPUTS = [
     bad("no processed data to measure", REFERENCE),
     bad("no processed data to learn from", TRAIN),
     bad("no weights to measure", EVALUATE),
+    bad("no weights to explore", EXPLORE),
     bad("no evaluations to report", REPORT),
     bad("no metrics to report", REPORT, folder("data/evaluations")),
     bad("no results to sync", SYNC),

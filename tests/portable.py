@@ -17,22 +17,29 @@ CHANGES = {
     "bits1010": {"seeds": 33, "steps": 12, "snapshot_every": 6},
     "bits1010-d-alone": {"seeds": 33, "steps": 12, "snapshot_every": 6},
     "dcgan-mnist": {"steps": 3, "snapshot_every": 3, "log_every": 1},
+    "dcgan-anime": {"steps": 3, "snapshot_every": 3, "log_every": 1},
 }
 
 
 def main(params_file: Path, out: Path) -> None:
     params = config.load(params_file)
-    rows = {name: row.model_copy(update=CHANGES[name]) for name, row in params.experiments.items()}
+    rows = {name: params.experiments[name].model_copy(update=changes) for name, changes in CHANGES.items()}
     reports = {
-        name: row.model_copy(update={"milestones": rows[name].snapshot_steps()}) for name, row in params.reports.items()
+        name: params.reports[name].model_copy(update={"milestones": row.snapshot_steps()}) for name, row in rows.items()
     }
-    params = params.model_copy(update={"experiments": rows, "reports": reports})
+    explorations = {
+        name: row.model_copy(update={"num": 2, "midpoints": 1, "pairs": 1, "frames": 3})
+        for name, row in params.explorations.items()
+        if name in rows
+    }
+    params = params.model_copy(update={"experiments": rows, "reports": reports, "explorations": explorations})
     runtime.apply(params.runtime)
 
     from repligan.reporting import figures, page, results
 
     for name in params.datasets:
-        prepare(params, name, out / "data")
+        learned = any(row.dataset == name for row in rows.values())
+        prepare(params, name, out / "data", learned)
     for name in params.experiments:
         reproduce(params, name, out / "data", out / "reports")
     found = results.read(params, out / "data", out / "reports")
@@ -44,8 +51,8 @@ def main(params_file: Path, out: Path) -> None:
         print(sha256(path), path.relative_to(out))
 
 
-def prepare(params: config.Params, name: str, data: Path) -> None:
-    """fetch, preprocess and reference."""
+def prepare(params: config.Params, name: str, data: Path, learned: bool) -> None:
+    """fetch, preprocess and, where a GAN learns from it here, reference."""
     from repligan.datasets.forms import preprocess
     from repligan.datasets.sources import fetch
     from repligan.evaluation import images, toys
@@ -55,13 +62,15 @@ def prepare(params: config.Params, name: str, data: Path) -> None:
     raw, processed, folder = (data / kind / name for kind in ("raw", "processed", "reference"))
     for made in (raw, processed, folder):
         made.mkdir(parents=True)
-    fetch(dataset.source, raw)
+    fetch(name, dataset.source, raw, data / "downloads")
     preprocess(dataset, raw, processed)
+    if not learned:
+        return
     card = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
     if isinstance(reference, config.CnnReference):
         device = runtime.device(params.runtime, reference.threads)
-        protocol, card["accuracy"] = images.make(reference, processed, folder, device)
-        floor = protocol.floor()
+        protocol, learned = images.make(reference, processed, folder, device)
+        floor, card = protocol.floor(), card | learned
     else:
         floor = toys.floor(reference, dataset.form, processed)
     write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
@@ -84,9 +93,26 @@ def reproduce(params: config.Params, name: str, data: Path, reports: Path) -> No
     card = read_json(folder / "card.json")
     write_json(
         reports / "metrics" / f"{name}.json",
-        tables.metrics(row, params.reports[name], params.scale, evaluation, card),
+        tables.metrics(row, params.datasets[row.dataset], params.reports[name], params.scale, evaluation, card),
     )
     tables.write(data / "evaluations" / name, row, evaluation)
+    if name in params.explorations:
+        explore(params, name, run, folder, data / "explorations" / name)
+
+
+def explore(params: config.Params, name: str, run: Path, folder: Path, out: Path) -> None:
+    """explore."""
+    from repligan import latent
+    from repligan.evaluation import images
+    from repligan.evaluation.evaluate import G_at
+    from repligan.files import to_bytes
+
+    row, exploration = params.experiments[name], params.explorations[name]
+    device = runtime.device(params.runtime, row.threads)
+    G = G_at(row.steps, row, params.datasets[row.dataset].form, run)
+    protocol = images.read(params.references[row.dataset], folder, device)
+    write_bytes(out / "pictures.safetensors", to_bytes(latent.pictures(G, row, exploration)))
+    write_json(out / "scores.json", latent.scores(G, row, exploration, protocol))
 
 
 if __name__ == "__main__":

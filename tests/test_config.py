@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, compose
+from ruamel.yaml import YAML
 
 from repligan import config
 from repligan.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def full_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compose("full", tmp_path_factory.mktemp("full") / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -27,9 +33,9 @@ from repligan.errors import InputError
             "experiments.even.optimiser.beta3: found an unknown key; allowed: kind, lr, beta1",
         ),
         ("    steps: 60\n", "", "experiments.even.steps: found nothing; allowed: a value, every key is required"),
-        ("kind: mlp", "kind: mpl", "experiments.even.G.kind: found 'mpl'; allowed: 'mlp', 'dcgan5x5', 'identity'"),
+        ("kind: mlp", "kind: mpl", "experiments.even.G.kind: found 'mpl'; allowed: 'mlp', 'dcgan', 'identity'"),
         ("- same_img", "- same", "experiments.even.schedule.1.sees.1: found 'same'; allowed: 'real', 'fresh_z'"),
-        ("dataset: even", "dataset: odd", "experiments.even.dataset: found 'odd'; allowed: bits1010, even, mnist"),
+        ("dataset: even", "dataset: odd", "experiments.even.dataset: found 'odd'; allowed: bits1010, drawn-anime"),
         ("device: cpu", "device: gpu", "runtime.device: found 'gpu'; allowed: 'cpu', 'cuda' or 'auto'"),
         (
             "update: G\n      sees:\n      - fresh_z",
@@ -39,8 +45,8 @@ from repligan.errors import InputError
         ("dim: 7", "dim: 6", "experiments.even.G.widths: found 7 inputs; allowed: z.dim, 6"),
         (
             "size: 32",
-            "size: 64",
-            "experiments.dcgan-mnist.G: found 'dcgan5x5' for size 64; allowed: dcgan5x5 for size 32",
+            "size: 8",
+            "experiments.dcgan-mnist.G.start: found 4; allowed: at most a fourth of 8 pixels",
         ),
         ("seeds: 1\n", "seeds: 3\n", "experiments.dcgan-mnist.seeds: found 3; allowed: 1 for a convolutional GAN"),
         (
@@ -51,13 +57,13 @@ from repligan.errors import InputError
         (
             "  even:\n    kind: draws",
             "  odd:\n    kind: draws",
-            "references: found bits1010, mnist, odd; allowed: just",
+            "references: found bits1010, drawn-anime, drawn-digits, drawn-faces, mnist, odd; allowed: just bits1010,",
         ),
         ("scale: smoke", "scale: [", "line"),
         (
             "  mnist:\n    source",
             "  ../mnist:\n    source",
-            "datasets.../mnist: found the name '../mnist'; allowed: lower-case",
+            "datasets.../mnist: found '../mnist'; allowed: a name of lower-case",
         ),
         ("- 7\n      - 7", "- 7\n      - 6", "experiments.even.G: found 6 outputs; allowed: 7, the size of even"),
         ("- 7\n      - 1", "- 6\n      - 1", "experiments.even.D.widths: found 6 inputs; allowed: 7, the size of even"),
@@ -70,7 +76,7 @@ from repligan.errors import InputError
             "    form",
             "datasets.bits1010.source.high: found [1.0, 0.2, 1.0]; allowed: one number",
         ),
-        ("channels: 1", "channels: 3", "datasets.mnist.form.channels: found 3; allowed for mnist: 1"),
+        ("channels: 1", "channels: 2", "datasets.mnist.form.channels: found 2; allowed: 1 or 3"),
         ("num: 64", "num: 81", "references.mnist.num: found 81; allowed: at most half of 160 training images"),
         ("batch: 64", "batch: 161", "references.mnist.batch: found 161; allowed: at most 160 training images"),
         ("  default:\n", "  defaults:\n", "bands: found class_tv, defaults, fd_; allowed: default"),
@@ -114,21 +120,204 @@ def test_every_scale_loads(scale: str, tmp_path: Path) -> None:
 def test_pick_lists_what_there_is(smoke: config.Params) -> None:
     assert config.pick(smoke.experiments, "experiments", "even") is smoke.experiments["even"]
     with pytest.raises(
-        InputError, match=r"experiments: found no 'odd'; allowed: bits1010, bits1010-d-alone, dcgan-mnist"
+        InputError, match=r"experiments: found no 'odd'; allowed: bits1010, bits1010-d-alone, dcgan-anime"
     ):
         config.pick(smoke.experiments, "experiments", "odd")
 
 
-def test_published_values_stand_in_the_full_scale(tmp_path: Path) -> None:
-    rows = config.load(compose("full", tmp_path / "params.yaml")).experiments
+def test_published_values_stand_in_the_full_scale(full_file: Path) -> None:
+    rows = config.load(full_file).experiments
     even, bits, mnist = rows["even"], rows["bits1010"], rows["dcgan-mnist"]
     assert (even.G.widths, even.D.widths, even.batch, even.optimiser.lr) == ([7, 7], [7, 1], 16, 0.001)
     assert (even.loss.kind, even.loss.halves, even.schedule[0].update) == ("bce", "mean", "G")
     assert (bits.G.widths, bits.D.widths, bits.z.low, bits.steps) == ([1, 3, 4], [4, 3, 1], 0.5, 10_000)
     assert [(u.update, u.sees) for u in bits.schedule] == [("D", ["real"]), ("D", ["fresh_z"]), ("G", ["fresh_z"])]
-    assert (mnist.G.width, mnist.D.width, mnist.z.dim, mnist.loss.smoothing, mnist.batch) == (64, 64, 100, 0.1, 128)
+    assert (mnist.G.width, mnist.D.width, mnist.z.dim, mnist.loss.smoothing, mnist.batch) == (128, 64, 100, 0.1, 128)
     assert [u.update for u in mnist.schedule] == ["D", "G", "G"]
     assert (mnist.optimiser.lr, mnist.optimiser.beta1) == (0.0002, 0.5)
+    svhn, celeba, anime = (rows[f"dcgan-{name}"] for name in ("svhn", "celeba", "anime"))
+    same = {"dataset", "steps", "snapshot_every"}
+    assert svhn.model_dump(exclude=same) == mnist.model_dump(exclude=same)
+    assert (mnist.steps, svhn.steps, celeba.steps, anime.steps) == (20 * 468, 20 * 572, 40 * 1271, 100 * 78)
+    assert [net.bias for row in (mnist, celeba, anime) for net in (row.G, row.D)] == [True, True, *[False] * 4]
+    assert [(row.G.kernel, row.G.start, row.G.project) for row in (mnist, celeba, anime)] == [
+        (5, 4, "norm"), (4, 2, "plain"), (4, 4, "norm"),
+    ]  # fmt: skip
+    assert [(row.z.kind, row.z.dim) for row in (mnist, celeba, anime)] == [
+        ("uniform", 100), ("uniform", 100), ("normal", 64),
+    ]  # fmt: skip
+    assert [row.schedule[-1].sees for row in (celeba, anime)] == [["fresh_z"], ["same_z"]]
+
+
+def test_full_scale_has_the_published_data_and_the_others_say_what_stands_in(
+    full_file: Path, smoke: config.Params
+) -> None:
+    full = config.load(full_file)
+    layouts = {name: row.source.layout for name, row in full.datasets.items() if row.source.kind == "files"}
+    assert layouts == {"mnist": "mnist", "svhn": "svhn", "celeba": "celeba", "anime": "images"}
+    assert {row.standin_for for row in full.datasets.values()} == {None}
+    drawn = {row.standin_for for row in smoke.datasets.values() if row.source.kind == "drawn"}
+    assert drawn == {"svhn", "celeba", "anime"}
+
+
+def test_an_experiment_on_a_stand_in_is_called_so(full_file: Path, smoke: config.Params) -> None:
+    assert smoke.called("dcgan-svhn") == "dcgan-svhn on drawn-digits"
+    assert [smoke.called(name) for name in ("even", "dcgan-mnist")] == ["even", "dcgan-mnist"]
+    assert config.load(full_file).called("dcgan-svhn") == "dcgan-svhn"
+
+
+FILES = ("datasets", "svhn", "source", "files")
+DRAWN = ("datasets", "drawn-digits")
+WALK = ("explorations", "dcgan-anime")
+
+
+@pytest.mark.parametrize(
+    ("scale", "keys", "value", "said"),
+    [
+        (
+            "full",
+            (*FILES, 0, "name"),
+            "train.mat",
+            "datasets.svhn.source.files: found no train_32x32.mat; allowed for svhn: train_32x32.mat, test_32x32.mat",
+        ),
+        (
+            "full",
+            (*FILES, 0, "name"),
+            "test_32x32.mat",
+            "datasets.svhn.source.files: found test_32x32.mat, test_32x32.mat; allowed: different names",
+        ),
+        ("full", (*FILES, 0, "name"), "../train_32x32.mat", "datasets.svhn.source.files.0.name: found"),
+        ("full", (*FILES, 0, "name"), "a/b.mat", "datasets.svhn.source.files.0.name: found"),
+        ("full", (*FILES, 0, "name"), ".hidden", "datasets.svhn.source.files.0.name: found"),
+        ("full", (*FILES, 0, "md5"), "e26d", "datasets.svhn.source.files.0.md5: found"),
+        ("full", (*FILES, 0, "md5"), "E26DEDCC434D2E4C54C9B2D4A06D8373", "datasets.svhn.source.files.0.md5: found"),
+        ("full", (*FILES, 0, "sha256"), "0" * 63, "datasets.svhn.source.files.0.sha256: found"),
+        ("full", (*FILES, 0, "size"), 0, "datasets.svhn.source.files.0.size: found 0; allowed: greater than"),
+        ("full", (*FILES, 0, "places"), [], "datasets.svhn.source.files.0.places: found []; allowed:"),
+        ("full", (*FILES, 0, "place"), "x", "datasets.svhn.source.files.0.place: found an unknown key; allowed: name"),
+        ("full", FILES, [], "datasets.svhn.source.files: found []; allowed:"),
+        ("full", ("datasets", "svhn", "source", "layout"), "cifar", "found 'cifar'; allowed: 'mnist', 'svhn'"),
+        (
+            "full",
+            ("datasets", "svhn", "standin_for"),
+            "mnist",
+            "datasets.svhn.standin_for: found 'mnist'; allowed for files: null",
+        ),
+        (
+            "smoke",
+            (*DRAWN, "standin_for"),
+            None,
+            "datasets.drawn-digits.standin_for: found None; allowed for drawn: the name of a dataset",
+        ),
+        ("smoke", ("datasets", "even", "standin_for"), "x", "datasets.even.standin_for: found 'x'; allowed for int"),
+        ("smoke", (*DRAWN, "standin_for"), "../x", "datasets.drawn-digits.standin_for: found '../x'"),
+        ("smoke", (*DRAWN, "source", "size"), 33, "datasets.drawn-digits.source.size: found 33; allowed: 32 or 64"),
+        ("smoke", (*DRAWN, "source", "subject"), "cats", "found 'cats'; allowed: 'digits', 'faces' or 'anime'"),
+        ("smoke", (*DRAWN, "form", "crop"), 4, "datasets.drawn-digits.form.crop: found 4; allowed: greater than"),
+        ("smoke", (*DRAWN, "form", "unreadable"), 1.0, "form.unreadable: found 1.0; allowed: less than 1"),
+        (
+            "smoke",
+            (*DRAWN, "form"),
+            {"kind": "bits", "width": 7},
+            "datasets.drawn-digits.form.kind: found 'bits'; allowed for drawn: 'images'",
+        ),
+        ("smoke", WALK, None, "explorations: found dcgan-celeba, dcgan-mnist, dcgan-svhn; allowed: just dcgan-anime,"),
+        ("smoke", ("explorations", "even"), "copy", "explorations: found dcgan-anime, dcgan-celeba, dcgan-mnist"),
+        (
+            "smoke",
+            (*WALK, "dataset"),
+            "mnist",
+            "explorations.dcgan-anime.dataset: found 'mnist'; allowed: that of the experiment, 'drawn-anime'",
+        ),
+        (
+            "smoke",
+            (*WALK, "components"),
+            [0, 64],
+            "explorations.dcgan-anime.components: found 64; allowed: 0 to 63",
+        ),
+        ("smoke", (*WALK, "components"), [-1], "explorations.dcgan-anime.components.0: found -1; allowed: greater"),
+        ("smoke", (*WALK, "components"), [], "explorations.dcgan-anime.components: found []; allowed:"),
+        ("smoke", (*WALK, "frames"), 1, "explorations.dcgan-anime.frames: found 1; allowed: greater than or equal"),
+        ("smoke", (*WALK, "reach"), 0.0, "explorations.dcgan-anime.reach: found 0.0; allowed: greater than 0"),
+        (
+            "smoke",
+            ("experiments", "dcgan-celeba", "D", "start"),
+            3,
+            "experiments.dcgan-celeba.D.start: found 3; allowed: 2 or 4",
+        ),
+        (
+            "smoke",
+            ("datasets", "drawn-faces", "form", "size"),
+            8,
+            None,
+        ),
+        (
+            "smoke",
+            ("datasets", "mnist", "form", "size"),
+            8,
+            "experiments.dcgan-mnist.G.start: found 4; allowed: at most a fourth of 8 pixels",
+        ),
+        (
+            "smoke",
+            ("experiments", "dcgan-mnist", "D"),
+            {"kind": "mlp", "widths": [7, 1]},
+            "explorations: found dcgan-anime, dcgan-celeba, dcgan-mnist, dcgan-svhn; allowed: just dcgan-anime",
+        ),
+        ("smoke", ("references", "mnist"), {"kind": "draws", "num": 2, "repeats": 2}, "found 'draws'; allowed: 'cnn'"),
+    ],
+)
+def test_bad_values_of_data_and_walks_are_named(
+    smoke_file: Path,
+    full_file: Path,
+    tmp_path: Path,
+    scale: str,
+    keys: tuple[str | int, ...],
+    value: object,
+    said: str | None,
+) -> None:
+    """`said` None: the value is allowed."""
+    yaml = YAML(typ="safe")
+    data = yaml.load(full_file if scale == "full" else smoke_file)
+    row = data
+    for key in keys[:-1]:
+        row = row[key]
+    if keys == WALK:
+        del row[keys[-1]]
+    else:
+        row[keys[-1]] = dict(row["dcgan-mnist"]) if value == "copy" else value
+    path = tmp_path / "params.yaml"
+    yaml.dump(data, path)
+    if said is None:
+        config.load(path)
+        return
+    with pytest.raises(InputError) as error:
+        config.load(path)
+    assert error.value.message.startswith(f"{path}: ")
+    assert said in error.value.message
+    assert "\n" not in error.value.message
+
+
+def test_the_start_of_D_has_to_fit_the_images_too(smoke: config.Params) -> None:
+    row = smoke.experiments["dcgan-celeba"]
+    data = smoke.model_dump()
+    data["datasets"]["drawn-faces"]["form"]["size"] = 8
+    config.Params.model_validate(data)
+    data["experiments"]["dcgan-celeba"]["D"] = row.D.model_dump() | {"start": 4}
+    with pytest.raises(ValueError, match=r"dcgan-celeba\.D\.start: found 4; allowed: at most a fourth of 8 pixels"):
+        config.Params.model_validate(data)
+
+
+def test_another_exploration_is_checked_like_the_rest(smoke: config.Params) -> None:
+    path, name = Path("params.yaml"), "dcgan-anime"
+    row = config.with_exploration(path, smoke, name, {"components": [63, 1], "frames": 3})
+    assert row == smoke.explorations[name].model_copy(update={"components": [63, 1], "frames": 3})
+    assert config.with_exploration(path, smoke, name, {}) == smoke.explorations[name]
+    with pytest.raises(InputError, match=r"components: found 64; allowed: 0 to 63"):
+        config.with_exploration(path, smoke, name, {"components": [64]})
+    with pytest.raises(InputError, match=r"frames: found 26; allowed: less than or equal to 25"):
+        config.with_exploration(path, smoke, name, {"frames": 26})
+    with pytest.raises(InputError, match=r"explorations: found no 'even'; allowed: dcgan-anime, dcgan-celeba"):
+        config.with_exploration(path, smoke, "even", {})
 
 
 def test_snapshot_steps_end_with_the_last(smoke: config.Params) -> None:

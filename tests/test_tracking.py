@@ -29,6 +29,13 @@ def test_the_store_is_in_the_repository_or_where_the_user_says(here: Path, monke
     assert tracking.uri() == "http://127.0.0.1:5000"
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training is seen in MLflow from its first report on."""
+    monkeypatch.setattr(tracking, "LIVE_AFTER", -1.0)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_a_live_run_has_scalars_and_images_and_is_found_again(here: Path) -> None:
     for steps in ((10, 20), (20, 30)):
         live = tracking.Live("dcgan", "f1")
@@ -44,6 +51,14 @@ def test_a_live_run_has_scalars_and_images_and_is_found_again(here: Path) -> Non
     assert len([path for path in images if "samples" in path and path.endswith(".png")]) == 1
 
 
+def test_a_short_training_leaves_mlflow_alone(here: Path) -> None:
+    live = tracking.Live("dcgan", "f1")
+    live(10, {"loss_D": 1.0}, np.zeros((4, 3, 8, 8), np.uint8))
+    live.close()
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.usefixtures("at_once")
 def test_an_absent_server_is_one_line(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config, tracking
+from repligan import config, runtime, tracking
 from repligan.errors import Fault, Group, InputError
+from repligan.files import write_bytes
 
 
 @click.group(cls=Group)
@@ -49,6 +50,63 @@ def scale(name: str) -> None:
     conf = str(Path("conf").resolve())
     compose_and_dump("params.yaml", conf, None, "config", conf, [f"scale={name}"])
     click.echo(f"params.yaml: now at the {name} scale")
+
+
+@main.command(epilog="Example: repligan plan")
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def plan(params: Path) -> None:
+    """Say what `dvc repro` is about to fetch and how large it is, and time how long the image GANs will train."""
+    loaded = config.load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan import plan as planning
+
+    click.echo(f"scale {loaded.scale}")
+    for line in planning.fetching(loaded, Path("downloads")):
+        click.echo(line)
+    for line in planning.training(loaded):
+        click.echo(line)
+
+
+@main.command(epilog="Example: repligan explore dcgan-anime --component 28 --component 5 --seed 3 --out walk.png")
+@click.argument("name")
+@click.option("--component", "components", type=int, multiple=True, help="Component of z to sweep; repeatable.")
+@click.option("--reach", type=float, help="Sweep from -REACH to REACH.")
+@click.option("--frames", type=int, help="Images in a row.")
+@click.option("--midpoints", type=int, help="Latents to sweep at, one row each.")
+@click.option("--pairs", type=int, help="Pairs of latents to interpolate and to add.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Which latents.")
+@click.option("--what", type=click.Choice(["traversal", "interpolation", "arithmetic"]), default="traversal",
+              show_default=True)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("latent.png"), show_default=True)
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: object) -> None:
+    """Walk through the latent space of image GAN NAME and draw what its trained G makes of it.
+
+    What is not asked for is as in params.yaml, explorations.NAME.
+    """
+    loaded = config.load(params)
+    changes = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asked.items()
+        if value not in (None, ())
+    }
+    row = config.with_exploration(params, loaded, name, changes)
+    if out.suffix != ".png" or not out.parent.is_dir():
+        raise InputError(f"--out: found {out}; allowed: a .png file in a folder that exists")
+    runtime.apply(loaded.runtime)
+
+    from repligan import latent
+    from repligan.evaluation.evaluate import G_at
+    from repligan.reporting import figures
+
+    experiment = loaded.experiments[name]
+    device = runtime.device(loaded.runtime, experiment.threads)
+    form = loaded.datasets[experiment.dataset].form
+    G = G_at(experiment.steps, experiment, form, Path("data/runs") / name).to(device)
+    walks = {walk: img.numpy() for walk, img in latent.pictures(G, experiment, row, seed).items()}
+    write_bytes(out, figures.png(getattr(figures, what)(walks)))
+    click.echo(f"{out}: {what} of {loaded.called(name)}")
 
 
 @main.command(epilog="Example: repligan ui --port 5001")

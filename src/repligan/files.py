@@ -40,10 +40,16 @@ def whole_dir(out: Path) -> Iterator[Path]:
         if isinstance(error, gzip.BadGzipFile):
             raise
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
-        raise OSError(error.errno or errno.EIO, reason, str(out)) from error
+        raise OSError(error.errno or errno.EIO, reason, _outside(error, aside) or str(out)) from error
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def _outside(error: OSError, aside: Path) -> str | None:
+    """The file an error is about, unless it lies in a folder that nobody knows of."""
+    name = error.filename
+    return str(name) if name and not Path(str(name)).is_relative_to(aside) else None
 
 
 def move_dir(source: Path, out: Path) -> None:

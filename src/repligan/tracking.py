@@ -36,6 +36,7 @@ EXPERIMENT = "repligan"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 BATCH = 1000  # metrics MLflow takes in one call
 MOST_PICTURES = 20  # steps that MLflow's slider can show
+LIVE_AFTER = float(os.environ.get("REPLIGAN_LIVE_AFTER", "20"))  # seconds
 PATIENCE = 10.0  # seconds that a finished training waits for MLflow to catch up
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -119,22 +120,30 @@ def artifact_location() -> str:
 
 
 class Live:
-    """A training seen in MLflow while it runs: called like a report, works in a thread, never fails or blocks."""
+    """A training seen in MLflow while it runs: called like a report, works in a thread, never fails or blocks.
+
+    It begins LIVE_AFTER seconds into the training: a short one is over before MLflow is imported, and the report
+    stage adds its run.
+    """
 
     def __init__(self, name: str, fingerprint: str):
         self.name, self.fingerprint = name, fingerprint
         self.run_id: str | None = None
         self.waiting: queue.Queue[tuple[int, dict[str, float], np.ndarray | None] | None] = queue.Queue()
         self.thread = threading.Thread(target=self._work, daemon=True)
-        self.thread.start()
+        self.due = time.monotonic() + LIVE_AFTER
 
     def __call__(self, step: int, scalars: dict[str, float], img: np.ndarray | None) -> None:
         """Log means over the seeds, and sample images uint8 [N, C, H, W]."""
         if scalars or img is not None:
             self.waiting.put((step, scalars, img))
+        if self.thread.ident is None and time.monotonic() > self.due:
+            self.thread.start()
 
     def close(self) -> None:
         """Wait a little for what is still to be logged."""
+        if self.thread.ident is None:
+            return
         self.waiting.put(None)
         self.thread.join(PATIENCE)
         if self.thread.is_alive():
@@ -194,6 +203,8 @@ def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
 
 
 def _sync_one(store: Store, params: Params, result: Result, series: Series, data: Path, reports: Path) -> str:
+    from repligan.reporting.pictures import sheet
+
     weights = tree_digest(data / "runs" / result.name, "*")
     key = f"{weights[:32]}-{tree_digest(reports / 'metrics', f'{result.name}.json')[:32]}"
     run = store.find(RESULT, key)
@@ -206,13 +217,17 @@ def _sync_one(store: Store, params: Params, result: Result, series: Series, data
     if run is None and "fingerprint" in notes:
         run = store.find(FINGERPRINT, notes["fingerprint"])
     if run is None or run.data.tags.get(RESULT, key) != key:
-        run = store.client.create_run(store.experiment_id, run_name=result.name)
+        run = store.client.create_run(store.experiment_id, run_name=result.called)
     run_id = run.info.run_id
     _log_identity(store, run_id, key, params, result, data / "processed" / result.experiment.dataset)
     _log_missing(store, run_id, series)
     _log_pictures(store, run_id, result)
     store.client.log_dict(run_id, result.metrics, "metrics.json")
     store.client.log_dict(run_id, notes, "training.json")
+    if result.walks:
+        store.client.log_dict(run_id, result.scores, "latent/scores.json")
+    for walk, img in result.walks.items():
+        store.client.log_image(run_id, sheet(img), artifact_file=f"latent/{walk}.png")
     store.client.set_terminated(run_id)
     return "written"
 
@@ -222,6 +237,8 @@ def _log_identity(store: Store, run_id: str, key: str, params: Params, result: R
 
     name = result.experiment.dataset
     tags = {RESULT: key, "scale": params.scale, "dataset": name, "source": result.report.source}
+    if params.datasets[name].standin_for:
+        tags["standin_for"] = str(params.datasets[name].standin_for)
     values = {"scale": params.scale, **_flat(result.experiment), **_flat(params.runtime, "runtime")}
     store.client.log_batch(
         run_id,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from repligan import config
-from repligan.datasets.batches import denormalise, normalise, real_batches
+from repligan.datasets.batches import ImageBatches, denormalise, normalise, real_batches
 from repligan.errors import InputError
 
 
@@ -34,6 +34,39 @@ def test_image_batches_are_epochs(smoke: config.Params, processed: Path) -> None
     assert epochs[0] == epochs[1]
     assert not torch.equal(batches[0], batches[10])
     assert torch.equal(batches[3], real_batches(smoke.datasets["mnist"].form, processed / "mnist", [0], 16)[3])
+
+
+class Mapped(np.ndarray):
+    """An array that notes how many rows of it were read at once."""
+
+    most = 0
+
+    def __getitem__(self, key: object) -> np.ndarray:
+        found = super().__getitem__(key)
+        Mapped.most = max(Mapped.most, len(found))
+        return np.asarray(found)
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise AssertionError("read whole")
+
+
+def test_images_stay_on_the_disk(smoke: config.Params, processed: Path) -> None:
+    batches = real_batches(smoke.datasets["mnist"].form, processed / "mnist", [0], 16)
+    assert isinstance(batches.img, np.memmap)
+    assert batches.img.filename == processed / "mnist" / "train.npy"
+    batch = batches[0]
+    assert not np.shares_memory(batch.numpy(), batches.img)
+    before = batches.img.copy()
+    batch.zero_()
+    np.testing.assert_array_equal(batches.img, before)
+
+
+def test_a_batch_reads_its_own_images_only(processed: Path) -> None:
+    img = np.load(processed / "mnist" / "train.npy")
+    batches, watched = ImageBatches(img, 0, 16), ImageBatches(img.view(Mapped), 0, 16)
+    for index in (0, 9, 10, 25):
+        assert torch.equal(watched[index], batches[index])
+    assert Mapped.most == 16
 
 
 def test_a_batch_larger_than_the_data(smoke: config.Params, processed: Path) -> None:

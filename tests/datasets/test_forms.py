@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from repligan import config
-from repligan.datasets.forms import preprocess, resize, to_bits
+from repligan.datasets.forms import preprocess, to_bits
 from repligan.datasets.sources import fetch
 from repligan.errors import InputError
+from repligan.files import read_json
 
 
 def test_56_is_0111000() -> None:
@@ -35,33 +36,42 @@ def test_mnist_is_split_and_32_wide(processed: Path) -> None:
     train, heldout = (np.load(processed / "mnist" / f"{name}.npy") for name in ("train", "heldout"))
     assert (train.shape, heldout.shape, train.dtype) == ((160, 1, 32, 32), (40, 1, 32, 32), np.uint8)
     assert not {img.tobytes() for img in train} & {img.tobytes() for img in heldout}
-    assert len(set(np.load(processed / "mnist" / "train_labels.npy"))) == 10
+    assert set(np.load(processed / "mnist" / "train_labels.npy").ravel()) == set(range(10))
 
 
-def test_resize_keeps_the_picture() -> None:
-    img = np.zeros((1, 28, 28), np.uint8)
-    img[0, 7:21, 7:21] = 255
-    big = resize(img, 32)
-    assert big.shape == (1, 1, 32, 32)
-    assert (big[0, 0, 16, 16], big[0, 0, 2, 2]) == (255, 0)
-    assert big.mean() == pytest.approx(img.mean(), rel=0.02)
+@pytest.mark.parametrize(("name", "size"), [("drawn-digits", 32), ("drawn-faces", 32), ("drawn-anime", 64)])
+def test_stand_ins_have_colours_and_several_factors(processed: Path, name: str, size: int) -> None:
+    folder = processed / name
+    factors = read_json(folder / "factors.json")
+    for split, count in (("train", 160), ("heldout", 40)):
+        img, labels = np.load(folder / f"{split}.npy"), np.load(folder / f"{split}_labels.npy")
+        assert (img.shape, img.dtype) == ((count, 3, size, size), np.uint8)
+        assert (labels.shape, labels.dtype) == ((count, len(factors)), np.int64)
+        assert (labels.max(axis=0) < [len(values) for _, values in factors]).all()
+        assert any(not np.array_equal(one[0], one[2]) for one in img)
+    assert len(factors) > 1
+    assert (folder / "unreadable.txt").read_bytes() == b""
 
 
-def test_the_same_bytes_every_time(smoke: config.Params, processed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mnist", "drawn-digits"])
+def test_the_same_bytes_every_time(smoke: config.Params, processed: Path, tmp_path: Path, name: str) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()
     out.mkdir()
-    fetch(smoke.datasets["mnist"].source, raw)
-    preprocess(smoke.datasets["mnist"], raw, out)
+    fetch(name, smoke.datasets[name].source, raw, tmp_path / "downloads")
+    preprocess(smoke.datasets[name], raw, out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "factors.json", "heldout.npy", "heldout_labels.npy", "train.npy", "train_labels.npy", "unreadable.txt",
+    ]  # fmt: skip
     for path in sorted(out.iterdir()):
-        assert path.read_bytes() == (processed / "mnist" / path.name).read_bytes()
+        assert path.read_bytes() == (processed / name / path.name).read_bytes()
 
 
 def test_too_many_images_wanted(smoke: config.Params, tmp_path: Path) -> None:
     dataset = smoke.datasets["mnist"]
     greedy = dataset.model_copy(update={"form": dataset.form.model_copy(update={"train": 5000})})
-    fetch(dataset.source, tmp_path)
-    with pytest.raises(InputError, match=r"found train \+ heldout = 5040; allowed: at most 5000"):
+    fetch("mnist", dataset.source, tmp_path, tmp_path / "downloads")
+    with pytest.raises(InputError, match=r"found train \+ heldout 5040; allowed: at most the 5000 images there are"):
         preprocess(greedy, tmp_path, tmp_path)
 
 

@@ -84,9 +84,21 @@ def test_losses_are_thinned_without_losing_the_mean(evaluations: dict[str, evalu
 def test_metrics_name_their_protocol(smoke: config.Params, evaluations: dict[str, evaluate.Evaluation]) -> None:
     card = {"kind": "draws", "num": 128, "repeats": 50, "floor": {}}
     report = smoke.reports["even"]
-    metrics = tables.metrics(smoke.experiments["even"], report, "smoke", evaluations["even"], card)
+    dataset = smoke.datasets["even"]
+    metrics = tables.metrics(smoke.experiments["even"], dataset, report, "smoke", evaluations["even"], card)
+    assert (metrics["dataset"], metrics["standin_for"]) == ("even", None)
     assert (metrics["scale"], metrics["over"], metrics["protocol"]) == ("smoke", "40 seeds", card)
     assert [key for key in metrics if key.startswith("step_")] == ["step_0", "step_60"]
+
+
+def test_metrics_of_an_image_gan_name_what_its_data_stand_in_for(smoke: config.Params) -> None:
+    evaluation = evaluate.Evaluation([0], {"fd": np.array([[1.0, 3.0]])}, {"loss_D": np.ones((20, 1))}, {})
+    report = smoke.reports["dcgan-svhn"].model_copy(update={"milestones": [0]})
+    row, dataset = smoke.experiments["dcgan-svhn"], smoke.datasets["drawn-digits"]
+    metrics = tables.metrics(row, dataset, report, "smoke", evaluation, {"repeats": 5})
+    assert (metrics["dataset"], metrics["standin_for"]) == ("drawn-digits", "svhn")
+    assert metrics["over"] == "5 draws of one seed"
+    assert (metrics["step_0"]["fd"]["mean"], metrics["end"]) == (2.0, {"loss_D": {"mean": 1.0}})
 
 
 def test_every_z_is_the_whole_input_space() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from repligan import config
 from repligan.datasets.batches import normalise
 from repligan.errors import InputError
 from repligan.evaluation import images
-from repligan.evaluation.extractor import accuracy, extract
+from repligan.evaluation.extractor import accuracy, extract, pose
 
 CPU = torch.device("cpu")
 
@@ -26,8 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def protocol(reference: config.CnnReference, processed: Path, folder: Path) -> images.Protocol:
-    return images.make(reference, processed / "mnist", folder, CPU)[0]
+def made(reference: config.CnnReference, processed: Path, folder: Path) -> tuple[images.Protocol, dict[str, Any]]:
+    return images.make(reference, processed / "mnist", folder, CPU)
+
+
+@pytest.fixture(scope="module")
+def protocol(made: tuple[images.Protocol, dict[str, Any]]) -> images.Protocol:
+    return made[0]
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +42,126 @@ def train_img(processed: Path) -> torch.Tensor:
     return normalise(np.load(processed / "mnist" / "train.npy"))
 
 
-def test_the_extractor_learns_the_digits(protocol: images.Protocol, processed: Path) -> None:
-    data = {name: np.load(processed / "mnist" / f"{name}.npy") for name in ("train", "train_labels", "heldout")}
-    assert accuracy(protocol.net, data["train"], data["train_labels"]) > 0.9
-    labels = np.load(processed / "mnist" / "heldout_labels.npy")
-    assert accuracy(protocol.net, data["heldout"], labels) > 0.5  # 160 images teach that much; chance is 0.1
+def split(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.load(folder / f"{name}.npy"), np.load(folder / f"{name}_labels.npy")
+
+
+def test_the_extractor_learns_the_digits(made: tuple[images.Protocol, dict[str, Any]], processed: Path) -> None:
+    protocol, card = made
+    train, heldout = (accuracy(protocol.net, *split(processed / "mnist", name)) for name in ("train", "heldout"))
+    assert train[0] > 0.9
+    assert heldout[0] > 0.5  # 160 images teach that much; chance is 0.1
+    assert card == {
+        "task": "factors",
+        "accuracy": {"train": train[0], "heldout": heldout[0], "by_factor": {"digit": heldout[0]}},
+    }
+
+
+@pytest.fixture(scope="module")
+def several(
+    reference: config.CnnReference, processed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[images.Protocol, dict[str, Any], Path]:
+    """The extractor of drawn faces, which have eight factors, and where it was written."""
+    folder = tmp_path_factory.mktemp("several")
+    return *images.make(reference.model_copy(update={"epochs": 120}), processed / "drawn-faces", folder, CPU), folder
+
+
+def test_the_extractor_learns_every_factor(
+    several: tuple[images.Protocol, dict[str, Any], Path], processed: Path
+) -> None:
+    protocol, card, _ = several
+    img, labels = split(processed / "drawn-faces", "train")
+    chance = np.array([np.bincount(column).max() / len(column) for column in labels.T])
+    right = accuracy(protocol.net, img, labels)
+    assert right.shape == (len(protocol.factors),) == (labels.shape[1],)
+    assert (right > chance + 0.7 * (1 - chance)).all(), right
+    assert (accuracy(protocol.net, img, np.roll(labels, 1, axis=0)) < chance + 0.2).all()
+    assert list(card["accuracy"]["by_factor"]) == list(protocol.factors)
+    assert card["accuracy"]["heldout"] == pytest.approx(np.mean(list(card["accuracy"]["by_factor"].values())))
+
+
+def test_the_values_of_several_factors_are_read_back(
+    several: tuple[images.Protocol, dict[str, Any], Path], reference: config.CnnReference, processed: Path
+) -> None:
+    protocol, _, folder = several
+    again = images.read(reference, folder, CPU)
+    img, labels = split(processed / "drawn-faces", "train")
+    features, values = extract(again.net, img)
+    assert torch.equal(values, again.values)
+    assert torch.equal(features, protocol.features)
+    assert values.shape == labels.shape
+    assert list(again.factors.items()) == list(protocol.factors.items())
+
+
+def test_class_tv_is_the_mean_over_the_factors(
+    several: tuple[images.Protocol, dict[str, Any], Path], processed: Path
+) -> None:
+    """One image alone: each factor's distance is 1 less the share of its value."""
+    protocol, _, _ = several
+    img, _ = split(processed / "drawn-faces", "train")
+    repeated = normalise(img[:1]).expand(64, -1, -1, -1)
+    expected = []
+    for repeat in range(2):
+        real = protocol.values[protocol_rows(repeat)]
+        expected.append((1 - (real == protocol.values[0]).double().mean(dim=0)).mean().item())
+    np.testing.assert_allclose(protocol.score([repeated] * 2)["class_tv"], expected)
+
+
+@pytest.fixture(scope="module")
+def unlabelled(processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unlabelled")
+    for name in ("train.npy", "heldout.npy"):
+        shutil.copy(processed / "drawn-faces" / name, folder)
+    return folder
+
+
+def test_without_labels_the_extractor_learns_rotations(
+    reference: config.CnnReference, unlabelled: Path, tmp_path: Path
+) -> None:
+    protocol, card = images.make(reference, unlabelled, tmp_path, CPU)
+    assert (card["task"], protocol.factors) == ("rotation", {})
+    assert card["accuracy"]["train"] > 0.9
+    assert card["accuracy"]["heldout"] > 0.5  # chance is 0.25
+    assert card["accuracy"]["by_factor"] == {"rotation": card["accuracy"]["heldout"]}
+    floor = protocol.floor()
+    assert set(floor) == {"fd_cnn_64"}
+    assert set(images.read(reference, tmp_path, CPU).floor()) == {"fd_cnn_64"}
+    noise = protocol.score([torch.rand(64, 3, 32, 32) * 2 - 1 for _ in range(2)])
+    assert set(noise) == {"fd_cnn_64"}
+    assert noise["fd_cnn_64"].min() > 5 * floor["fd_cnn_64"].max()
+
+
+def test_a_pose_is_as_many_quarter_turns_as_its_label(unlabelled: Path) -> None:
+    img = np.load(unlabelled / "train.npy")
+    rotated, turns = pose(img, None, 3)
+    assert (rotated.shape, turns.shape, rotated.dtype) == (img.shape, (160, 1), np.uint8)
+    for one, other, turn in zip(img, rotated, turns[:, 0], strict=True):
+        np.testing.assert_array_equal(other.transpose(1, 2, 0), np.rot90(one.transpose(1, 2, 0), turn))
+    assert np.bincount(turns[:, 0], minlength=4).min() > 20
+    np.testing.assert_array_equal(pose(img, None, 3)[1], turns)
+    assert not np.array_equal(pose(img, None, 4)[1], turns)
+
+
+def test_labelled_images_are_not_turned(processed: Path) -> None:
+    img, labels = split(processed / "mnist", "train")
+    seen, wanted = pose(img, labels, 3)
+    assert seen is img
+    assert wanted is labels
+
+
+def test_labels_for_other_images_are_refused(reference: config.CnnReference, processed: Path, tmp_path: Path) -> None:
+    shutil.copytree(processed / "mnist", tmp_path / "data")
+    np.save(tmp_path / "data" / "heldout_labels.npy", np.zeros((39, 1), np.int64))
+    with pytest.raises(InputError, match="found 39 labels for 40 images; allowed: one each"):
+        images.make(reference, tmp_path / "data", tmp_path, CPU)
 
 
 def test_what_is_written_is_read_back(
-    protocol: images.Protocol, reference: config.CnnReference, folder: Path, train_img: torch.Tensor
+    protocol: images.Protocol, reference: config.CnnReference, folder: Path, processed: Path
 ) -> None:
     again = images.read(reference, folder, CPU)
     assert torch.equal(again.features, protocol.features)
-    assert torch.equal(extract(again.net, train_img)[0], protocol.features)
+    assert torch.equal(extract(again.net, split(processed / "mnist", "train")[0])[0], protocol.features)
     for key, values in protocol.floor().items():
         np.testing.assert_array_equal(again.floor()[key], values)
 
@@ -69,7 +183,7 @@ def test_noise_and_a_dropped_class_are_seen(protocol: images.Protocol, train_img
     floor = protocol.floor()
     noise = protocol.score([torch.rand(64, 1, 32, 32) * 2 - 1 for _ in range(2)])
     assert noise["fd_cnn_64"].min() > 5 * floor["fd_cnn_64"].max()
-    one_digit = train_img[protocol.classes == 1][:1].expand(64, -1, -1, -1)
+    one_digit = train_img[protocol.values[:, 0] == 1][:1].expand(64, -1, -1, -1)
     collapsed = protocol.score([one_digit] * 2)
     assert collapsed["class_tv"].min() > 0.8 > 2 * floor["class_tv"].max()
 

@@ -16,6 +16,7 @@ STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # What cannot change an output: words on a terminal, errors, MLflow, and pictures made for it.
 SILENT = {"cli", "errors", "progress", "tracking"}
+HEAVY = ("matplotlib", "matplotlib.pyplot", "torch", "torchvision", "mlflow", "scipy")
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -28,7 +29,7 @@ def test_help_has_an_example(stage: Run, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("fetch", ["cifar", "out"], "params.yaml: datasets: found no 'cifar'; allowed: bits1010, even, mnist"),
+        ("fetch", ["cifar", "out"], "params.yaml: datasets: found no 'cifar'; allowed: bits1010, drawn-anime"),
         ("preprocess", ["even", "nowhere", "out"], "nowhere: not found; allowed: an output of an earlier stage"),
         ("reference", ["mnist", "nowhere", "out"], "nowhere: not found"),
         (
@@ -38,6 +39,10 @@ def test_help_has_an_example(stage: Run, name: str) -> None:
         ),
         ("train", ["even", "nowhere", "out"], "nowhere: not found"),
         ("evaluate", ["even", "run", "data", "reference", "out", "out.json"], "run: not found"),
+        ("explore", ["even", "run", "reference", "out"], "params.yaml: explorations: found no 'even'; allowed: dcgan-"),
+        ("explore", ["dcgan-mnist", "run", "reference", "out"], "run: not found; allowed: an output of an earlier"),
+        ("explore", ["dcgan-mnist", ".", "reference", "out"], "reference: not found"),
+        ("explore", ["dcgan-mnist", ".", ".", "out"], "step_00000012.safetensors: not found"),
         ("report", ["data", "reports"], "data/evaluations: not found"),
     ],
 )
@@ -66,18 +71,21 @@ def test_a_bad_value_stops_every_stage_before_any_work(stage: Run, tmp_path: Pat
     assert not (tmp_path / "later").exists()
 
 
-@pytest.mark.parametrize("name", ["fetch", "preprocess"])
-def test_light_stages_import_no_torch(stage: Run, tmp_path: Path, name: str) -> None:
-    stage("fetch", "even", "raw")
-    code = (
-        f"import sys; sys.argv = ['{name}', 'even', 'raw', 'out'][: {3 if name == 'fetch' else 4}]\n"
-        f"if '{name}' == 'fetch': sys.argv = ['fetch', 'even', 'out']\n"
-        f"import runpy\ntry: runpy.run_path({str(ROOT / 'stages' / (name + '.py'))!r}, run_name='__main__')\n"
-        "except SystemExit as e: assert not e.code, e.code\n"
-        "print([m for m in ('torch', 'torchvision', 'mlflow', 'matplotlib', 'scipy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "[]", done.stderr
+@pytest.mark.parametrize("dataset", ["even", "mnist", "drawn-digits"])
+def test_light_stages_import_no_torch(stage: Run, tmp_path: Path, dataset: str) -> None:
+    assert stage("fetch", dataset, "raw").returncode == 0
+    for arguments in (["fetch", dataset, "again"], ["preprocess", dataset, "raw", "out"]):
+        script = ROOT / "stages" / f"{arguments[0]}.py"
+        drawing = (arguments[0], dataset) == ("fetch", "drawn-digits")  # takes fonts from the folder of matplotlib
+        code = (
+            f"import runpy, sys\nsys.argv = {arguments}\n"
+            f"try: runpy.run_path({str(script)!r}, run_name='__main__')\n"
+            "except SystemExit as e: assert not e.code, e.code\n"
+            f"print([m for m in {HEAVY[drawing:]} if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "[]", done.stderr
+        assert (tmp_path / arguments[-1]).is_dir()
 
 
 def modules_of(path: Path) -> set[Path]:

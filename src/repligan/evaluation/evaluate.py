@@ -69,15 +69,20 @@ def evaluate(
     rows: list[Stats] = []
     progress = Progress(f"{name}: evaluating", len(steps))
     for i, step in enumerate(steps):
-        G, D = build(experiment, form, range(experiment.seeds))
-        with usable(run / snapshot_name(step)):
-            unpack(from_file(run / snapshot_name(step))[0], G, D)
-        stats, picture = measure(G.to(device))
+        stats, picture = measure(G_at(step, experiment, form, run).to(device))
         rows.append(stats)
         pictures[f"{step:08d}"] = picture
         progress(i + 1)
     stats = {key: np.stack([row[key] for row in rows]) for key in (rows[0] if rows else {})}
     return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures)
+
+
+def G_at(step: int, experiment: Experiment, form: Form, run: Path) -> torch.nn.Module:
+    """G with the weights after `step`, on the CPU; raises InputError if they are missing or damaged."""
+    G, D = build(experiment, form, range(experiment.seeds))
+    with usable(run / snapshot_name(step)):
+        unpack(from_file(run / snapshot_name(step))[0], G, D)
+    return G
 
 
 def measure_of(

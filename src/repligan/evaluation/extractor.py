@@ -1,4 +1,8 @@
-"""A small classifier trained on the real images: its last hidden layer gives the features of distances."""
+"""A small classifier trained on the real images: its last hidden layer gives the features of distances.
+
+It learns the factors that the images are labelled with or, where there are none, by how many quarter turns an
+image was rotated (Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations").
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,20 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from repligan.config import CnnReference
+from repligan.config import Adam, CnnReference
 from repligan.datasets.batches import normalise
 from repligan.progress import Progress
 from repligan.randomness import rng
+from repligan.training.optimisers import Optimiser
 
 CHUNK = 500
+TURNS = 4
 
 
 class Extractor(nn.Module):
-    """Images [N, C, H, W] float32 in [-1, 1] -> (features [N, d] float32, class logits [N, classes])."""
+    """Images [N, C, H, W] float32 in [-1, 1] -> (features [N, d] float32, logits [N, values] of each factor)."""
 
-    def __init__(self, config: CnnReference, channels: int, size: int, classes: int):
+    def __init__(self, config: CnnReference, channels: int, size: int, values: list[int]):
         super().__init__()
         width = config.width
         self.body = nn.Sequential(
@@ -32,7 +38,8 @@ class Extractor(nn.Module):
             nn.Linear(4 * width * (size // 8) ** 2, config.features),
             nn.ReLU(),
         )
-        self.head = nn.Linear(config.features, classes)
+        self.head = nn.Linear(config.features, sum(values))
+        self.values = values
         self._init()
 
     def _init(self) -> None:
@@ -45,16 +52,17 @@ class Extractor(nn.Module):
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         features = self.body(img)
-        return features, self.head(features)
+        return features, self.head(features).split(self.values, dim=1)
 
 
-def fit(config: CnnReference, img: np.ndarray, labels: np.ndarray, device: torch.device) -> Extractor:
-    """Train on uint8 images [N, C, H, W] and int64 labels [N]."""
-    classes = int(labels.max()) + 1
-    net = Extractor(config, img.shape[1], img.shape[2], classes).to(device)
-    optimiser = torch.optim.Adam(net.parameters(), config.lr, fused=True)
+def fit(
+    config: CnnReference, img: np.ndarray, labels: np.ndarray | None, values: list[int], device: torch.device
+) -> Extractor:
+    """Train on uint8 images [N, C, H, W] and int64 labels [N, K] with values[k] values each, None for rotations."""
+    net = Extractor(config, img.shape[1], img.shape[2], values).to(device)
+    optimiser = Optimiser(Adam(kind="adam", lr=config.lr, beta1=0.9, beta2=0.999), net.parameters())
     per_epoch = len(img) // config.batch
     progress = Progress("extractor", config.epochs * per_epoch)
     for step in range(config.epochs * per_epoch):
@@ -62,8 +70,10 @@ def fit(config: CnnReference, img: np.ndarray, labels: np.ndarray, device: torch
         if i == 0:
             order = rng(0, "extractor_batches", epoch).permutation(len(img))
         rows = np.sort(order[i * config.batch : (i + 1) * config.batch])
-        _, logits = net(normalise(img[rows]).to(device))
-        loss = cross_entropy(logits, torch.from_numpy(labels[rows]).to(device))
+        seen, wanted = pose(img[rows], None if labels is None else labels[rows], step)
+        _, logits = net(normalise(seen).to(device))
+        target = torch.from_numpy(wanted).to(device)
+        loss = torch.stack([cross_entropy(one, target[:, k]) for k, one in enumerate(logits)]).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -71,15 +81,32 @@ def fit(config: CnnReference, img: np.ndarray, labels: np.ndarray, device: torch
     return net.eval()
 
 
+def pose(img: np.ndarray, labels: np.ndarray | None, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The task on uint8 images [N, C, H, W]: themselves and their labels [N, K], or rotated and the turns [N, 1]."""
+    if labels is not None:
+        return img, labels
+    turns = rng(0, "rotations", index).integers(TURNS, size=len(img))
+    rotated = np.stack([np.rot90(one, turn, axes=(1, 2)) for one, turn in zip(img, turns, strict=True)])
+    return rotated, turns[:, None]
+
+
 @torch.no_grad()
-def extract(net: Extractor, img: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [N, d], classes int64 [N]) of float32 images in [-1, 1], in chunks, on the CPU."""
+def extract(net: Extractor, img: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """(features [N, d], values int64 [N, K]) of uint8 images [N, C, H, W], a chunk in memory at a time, on the CPU."""
     device = net.head.weight.device
-    parts = [net(chunk.to(device)) for chunk in img.split(CHUNK)]
-    return torch.cat([f for f, _ in parts]).cpu(), torch.cat([logits.argmax(dim=1) for _, logits in parts]).cpu()
+    features, values = [], []
+    for start in range(0, len(img), CHUNK):
+        found, logits = net(normalise(img[start : start + CHUNK]).to(device))
+        features.append(found.cpu())
+        values.append(torch.stack([one.argmax(dim=1) for one in logits], dim=1).cpu())
+    return torch.cat(features), torch.cat(values)
 
 
-def accuracy(net: Extractor, img: np.ndarray, labels: np.ndarray) -> float:
-    """Share of uint8 images [N, C, H, W] whose class is right."""
-    _, classes = extract(net, normalise(img))
-    return float((classes.numpy() == labels).mean())
+def accuracy(net: Extractor, img: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Share [K] of uint8 images [N, C, H, W] whose factor, or rotation, is told right."""
+    right = np.zeros(len(net.values))
+    for start in range(0, len(img), CHUNK):
+        rows = slice(start, start + CHUNK)
+        seen, wanted = pose(img[rows], None if labels is None else labels[rows], start)
+        right += (extract(net, seen)[1].numpy() == wanted).sum(axis=0)
+    return right / len(img)

@@ -28,18 +28,21 @@ def interval(values: np.ndarray) -> dict[str, float]:
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval of a share."""
-    from scipy.stats import binomtest
+    """Wilson's score interval of a share (1927)."""
+    from scipy.special import ndtri
 
-    ci = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return float(ci.low), float(ci.high)
+    z2 = float(ndtri((1 + CONFIDENCE) / 2)) ** 2
+    centre = (successes + z2 / 2) / (trials + z2)
+    half = (z2 * (successes * (trials - successes) / trials + z2 / 4)) ** 0.5 / (trials + z2)
+    # At the ends the bounds are exact; rounding must not lead beyond them.
+    return (centre - half if successes else 0.0), (centre + half if successes < trials else 1.0)
 
 
 def student(values: np.ndarray) -> tuple[float, float]:
     """Student's t interval of the mean (1908)."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * float(values.std(ddof=1)) / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repligan.config import Experiment, Report
+from repligan.config import Dataset, Experiment, Report
 from repligan.evaluation.evaluate import Evaluation
 from repligan.evaluation.intervals import interval
 from repligan.files import DIGITS, to_bytes, write_bytes
@@ -19,11 +19,17 @@ POINTS = 200  # of a loss curve: more than a figure resolves
 
 
 def metrics(
-    experiment: Experiment, report: Report, scale: str, evaluation: Evaluation, card: dict[str, Any]
+    experiment: Experiment,
+    dataset: Dataset,
+    report: Report,
+    scale: str,
+    evaluation: Evaluation,
+    card: dict[str, Any],
 ) -> dict[str, Any]:
     """What DVC and the report compare: metric -> mean, lo, hi at every milestone, and the protocol."""
     return {
         "dataset": experiment.dataset,
+        "standin_for": dataset.standin_for,
         "scale": scale,
         "over": f"{experiment.seeds} seeds" if experiment.stacked else f"{card['repeats']} draws of one seed",
         "protocol": card,

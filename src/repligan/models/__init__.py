@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from repligan.config import Dcgan5x5, Experiment, Form, Identity, ImagesForm, Mlp
-from repligan.models import dcgan5x5
+from repligan.config import DcganD, DcganG, Experiment, Form, Identity, ImagesForm, Mlp
+from repligan.models.dcgan import Discriminator, Generator
 from repligan.models.mlp import StackedMlp
 from repligan.randomness import rng
 
@@ -29,11 +29,12 @@ def _network(name: str, experiment: Experiment, form: Form, seeds: Sequence[int]
             return nn.Identity()
         case Mlp():
             return StackedMlp(config.widths, rngs, squash=name == "G")
-        case Dcgan5x5():
+        case DcganG():
             assert isinstance(form, ImagesForm)
-            if name == "G":
-                return dcgan5x5.Generator(experiment.z.dim, config.width, form.channels, rngs[0])
-            return dcgan5x5.Discriminator(config.width, form.channels, rngs[0])
+            return Generator(config, experiment.z.dim, form.channels, form.size, rngs[0])
+        case DcganD():
+            assert isinstance(form, ImagesForm)
+            return Discriminator(config, form.channels, form.size, rngs[0])
 
 
 def pack(G: nn.Module, D: nn.Module, num_seeds: int) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -12,16 +12,19 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt  # after the backend is chosen
 
-from repligan.reporting.pictures import picture, spread
+from repligan.config import OPERATIONS
+from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
 from repligan.reporting.words import SHARES, label
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
+Walks = Mapping[str, "np.ndarray"]
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 DPI = 110
 plt.rcParams.update(
@@ -39,11 +42,13 @@ plt.rcParams.update(
 
 
 def draw(results: Sequence[Result]) -> dict[str, bytes]:
-    """All figures as PNG: overview, and losses, curves, samples of each experiment as "name-kind"."""
+    """All figures as PNG: overview, and of each experiment losses, curves, samples and walks as "name-kind"."""
     drawn = {"overview": png(overview(results))}
     for result in results:
         kinds = (losses, curves, samples) if result.pictures else (losses,)
         drawn |= {f"{result.name}-{kind.__name__}": png(kind(result)) for kind in kinds}
+        walked = (traversal, interpolation, arithmetic) if result.walks else ()
+        drawn |= {f"{result.name}-{kind.__name__}": png(kind(result.walks)) for kind in walked}
     return drawn
 
 
@@ -116,8 +121,49 @@ def samples(result: Result, most: int = 5) -> Figure:
 
 def show(axes: Axes, result: Result, step: int) -> None:
     """One picture without axes."""
-    axes.imshow(picture(result.pictures[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_axis_off()
+    plain(axes, picture(result.pictures[step]))
+
+
+def plain(axes: Axes, img: np.ndarray) -> None:
+    """An image without ticks, frame and grid."""
+    axes.imshow(img, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def traversal(walks: Walks) -> Figure:
+    """A panel for each swept component: rows are latents, columns the component's values from end to end."""
+    swept = {name: img for name, img in walks.items() if name.startswith("component")}
+    return _strips(swept, [f"{name} of z" for name in swept], "from end to end")
+
+
+def interpolation(walks: Walks) -> Figure:
+    """Two panels, linear and spherical: a row for each pair."""
+    return _strips({name: walks[name] for name in ("linear", "spherical")}, ["linear", "spherical"], "from A to B")
+
+
+def arithmetic(walks: Walks) -> Figure:
+    """Rows are pairs of latents, columns A, B and what is computed of them."""
+    img = walks["arithmetic"]
+    figure, axes = plt.subplots(figsize=(0.85 * img.shape[1], 0.85 * len(img) + 0.3))
+    plain(axes, sheet(img))
+    size = img.shape[-1] + GAP
+    axes.set_xticks([size * (i + 0.5) for i in range(img.shape[1])], OPERATIONS)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    return figure
+
+
+def _strips(walks: Walks, titles: Sequence[str], across: str) -> Figure:
+    rows, columns = next(iter(walks.values())).shape[:2]
+    figure, axes = plt.subplots(
+        len(walks), 1, figsize=(0.62 * columns, (0.62 * rows + 0.35) * len(walks)), squeeze=False
+    )
+    for ax, img, title in zip(axes[:, 0], walks.values(), titles, strict=True):
+        plain(ax, sheet(img))
+        ax.set_title(f"{title}, {across}", fontsize=9, loc="left")
+    return figure
 
 
 def overview(results: Sequence[Result]) -> Figure:
@@ -128,6 +174,6 @@ def overview(results: Sequence[Result]) -> Figure:
         steps = sorted(result.pictures)
         for ax, step in ((first, steps[0]), (last, steps[-1])):
             show(ax, result, step)
-            ax.set_title(f"{result.name}, step {step}", fontsize=9)
+            ax.set_title(f"{result.called}\nstep {step}", fontsize=8)
         _panel(curve, result, [metric for metric in result.measured if metric in SHARES] or result.measured[:1])
     return figure

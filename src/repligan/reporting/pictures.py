@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SEEDS = 100  # rows of the picture of a pattern: one a seed
+GAP = 2  # pixels between the images of a sheet
 CELL = 8  # pixels a side of one number or bit
 
 
@@ -41,6 +42,12 @@ def _enlarge(img: np.ndarray, down: int, across: int) -> np.ndarray:
 
 def _grid(img: np.ndarray) -> np.ndarray:
     side = int(len(img) ** 0.5)
-    rows = [np.concatenate(list(img[i * side : (i + 1) * side]), axis=2) for i in range(side)]
-    whole = np.concatenate(rows, axis=1).transpose(1, 2, 0)
-    return whole[..., 0] if whole.shape[2] == 1 else whole
+    return sheet(img[: side * side].reshape(side, side, *img.shape[1:]), 0)
+
+
+def sheet(img: np.ndarray, gap: int = GAP) -> np.ndarray:
+    """uint8 [rows, columns, C, H, W] -> one image [H', W'] or [H', W', 3], with white gaps."""
+    padded = np.pad(img, ((0, 0), (0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
+    rows, columns, channels, height, width = padded.shape
+    whole = padded.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    return whole[..., 0] if channels == 1 else whole

@@ -16,15 +16,22 @@ from repligan.files import existing, read_json, usable
 
 @dataclass
 class Result:
-    """One experiment: its rows of params.yaml, metrics, curves (a row per snapshot), losses, pictures by step."""
+    """One experiment: its rows of params.yaml, metrics, curves (a row per snapshot), losses, pictures by step.
+
+    `called` is the name that its numbers are shown under. Of an image GAN also `walks`, uint8 images
+    [rows, columns, C, H, W] by name, and `scores` of its latent space.
+    """
 
     name: str
+    called: str
     experiment: Experiment
     report: Report
     metrics: dict[str, Any]
     curves: pd.DataFrame
     losses: pd.DataFrame
     pictures: dict[int, np.ndarray]
+    walks: dict[str, np.ndarray]
+    scores: dict[str, Any]
 
     @property
     def floor(self) -> dict[str, dict[str, float]]:
@@ -42,20 +49,24 @@ def read(params: Params, data: Path, reports: Path) -> list[Result]:
 
     Raises InputError if one is missing or damaged.
     """
-    return [_read_one(params, name, data / "evaluations" / name, reports / "metrics") for name in params.experiments]
+    return [_read_one(params, name, data, reports / "metrics") for name in params.experiments]
 
 
-def _read_one(params: Params, name: str, folder: Path, metrics: Path) -> Result:
-    found = read_json(metrics / f"{name}.json")
-    pictures = _pictures(folder / "pictures.safetensors")
+def _read_one(params: Params, name: str, data: Path, metrics: Path) -> Result:
+    folder, explored = data / "evaluations" / name, data / "explorations" / name
+    experiment, found = params.experiments[name], read_json(metrics / f"{name}.json")
+    pictures = {int(step): array for step, array in arrays(folder / "pictures.safetensors").items()}
     result = Result(
         name,
-        params.experiments[name],
+        params.called(name),
+        experiment,
         params.reports[name],
         found,
         _table(folder / "curves.csv", empty=not pictures),
         _table(folder / "losses.csv", empty=False),
         pictures,
+        {} if experiment.stacked else arrays(explored / "pictures.safetensors"),
+        {} if experiment.stacked else read_json(explored / "scores.json"),
     )
     with usable(metrics / f"{name}.json"):
         missing = set(result.floor) - set(result.measured) if pictures else ()
@@ -75,11 +86,12 @@ def _table(path: Path, empty: bool) -> pd.DataFrame:
         return table
 
 
-def _pictures(path: Path) -> dict[int, np.ndarray]:
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file by their sorted names; raises InputError if it is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        return {int(step): array for step, array in sorted(load_file(existing(path)).items())}
+        return dict(sorted(load_file(existing(path)).items()))
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None

@@ -23,13 +23,14 @@ import torch
 from click import ClickException
 from torch import nn
 
-from repligan.config import Adam, Experiment, Form
+from repligan.config import Experiment, Form
 from repligan.datasets.batches import Batches, denormalise, real_batches
 from repligan.files import move_dir, to_bytes, write_bytes
 from repligan.losses import LOSSES
 from repligan.models import build, pack, sample
 from repligan.training.checkpoints import Checkpoints
 from repligan.training.noise import TrainingNoise, fixed_z
+from repligan.training.optimisers import Optimiser
 
 # torch computes the last elements of a tensor that do not fill a vector with other instructions than the
 # rest. Stacks of a multiple of 32 networks have no such rest, so no seed's bits depend on its company.
@@ -87,8 +88,8 @@ class Training:
     history: dict[str, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.optimisers = {name: _optimiser(self.experiment, net) for name, net in self.networks() if _trained(net)}
-        self.weights = {name: list(net.parameters()) for name, net in self.networks()}
+        trained = {name: list(net.parameters()) for name, net in self.networks()}
+        self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
         self.loss = LOSSES[self.experiment.loss.kind]
         self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
         self.ones = torch.ones(self.stack, device=self.device)
@@ -115,8 +116,7 @@ class Training:
         """Everything trained or recorded, as named tensors."""
         tensors = {f"{name}.{key}": value for name, net in self.networks() for key, value in net.state_dict().items()}
         for name, optimiser in self.optimisers.items():
-            for i, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"opt_{name}.{i}.{key}": value for key, value in moments.items() if value is not None}
+            tensors |= {f"opt_{name}.{key}": value for key, value in optimiser.state().items()}
         return tensors | {f"history.{key}": torch.stack(rows) for key, rows in self.history.items()}
 
     def load_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
@@ -125,12 +125,8 @@ class Training:
         for name, net in self.networks():
             net.load_state_dict({key: tensors[f"{name}.{key}"] for key in net.state_dict()})
         for name, optimiser in self.optimisers.items():
-            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
-            for key, value in tensors.items():
-                if key.startswith(f"opt_{name}."):
-                    _, i, moment = key.split(".")
-                    state[int(i)][moment] = value
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(state)})
+            prefix = f"opt_{name}."
+            optimiser.load_state({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         for key, value in tensors.items():
             if key.startswith("history."):
                 self.history[key.removeprefix("history.")] = list(value)
@@ -163,7 +159,8 @@ def train_step(training: Training) -> Seen:
     t, config = training, training.experiment
     num_real, num_z = t.step * t.num_real, t.step * t.num_z
     seen: Seen = defaultdict(list)
-    for update in config.schedule:
+    alive = False  # whether gen_img still carries the graph of G as it is now
+    for update, following in zip(config.schedule, [*config.schedule[1:], None], strict=True):
         # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
         for_G = update.update == "G"
         t.freeze_D(for_G)
@@ -175,8 +172,9 @@ def train_step(training: Training) -> Seen:
             else:
                 if sight == "fresh_z":
                     z, num_z = t.noise[num_z].to(t.device), num_z + 1
-                if sight != "same_img":
-                    with torch.set_grad_enabled(for_G):
+                if sight == "fresh_z" or (sight == "same_z" and not alive):
+                    alive = for_G or (following is not None and following.sees == ["same_z"])
+                    with torch.set_grad_enabled(alive):
                         gen_img = t.forward(t.G, z)
                 logits = t.forward(t.D, gen_img if for_G else gen_img.detach())
                 target = float(for_G)
@@ -185,10 +183,10 @@ def train_step(training: Training) -> Seen:
                 seen["D_real" if sight == "real" else "D_gen"].append(logits.detach())
         loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / t.divisor
         optimiser = t.optimisers[update.update]
-        for weight in t.weights[update.update]:
-            weight.grad = None
+        optimiser.zero_grad()
         loss.backward(t.ones)  # the sum over seeds leaves each seed its own gradient
         optimiser.step()
+        alive = alive and not for_G
         seen[f"loss_{update.update}"].append(loss.detach())
     t.step += 1
     return seen
@@ -274,15 +272,3 @@ def _record(t: Training, values: dict[str, torch.Tensor]) -> dict[str, float]:
     for key, value in values.items():
         t.history[key].append(value)
     return {key: float(value.mean()) for key, value in values.items()}
-
-
-def _trained(net: nn.Module) -> bool:
-    return any(True for _ in net.parameters())
-
-
-def _optimiser(experiment: Experiment, net: nn.Module) -> torch.optim.Optimizer:
-    config = experiment.optimiser
-    if isinstance(config, Adam):
-        # Fused: the other kinds call torch.sqrt, whose bits differ between CPU models.
-        return torch.optim.Adam(net.parameters(), config.lr, (config.beta1, config.beta2), fused=True)
-    return torch.optim.SGD(net.parameters(), config.lr, fused=True)

@@ -1,0 +1,130 @@
+"""Walks through the latent space of a trained G: traversal, interpolation, arithmetic, and what they change.
+
+Arithmetic on z and its pictures after Radford et al. 2016, section 6.3.2; spherical interpolation after
+White 2016, "Sampling generative networks", section 2.1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from repligan.config import OPERATIONS, Experiment, Exploration
+from repligan.datasets.batches import denormalise
+from repligan.evaluation.extractor import CHUNK, extract
+from repligan.evaluation.images import Protocol
+from repligan.evaluation.intervals import interval
+from repligan.models import sample
+from repligan.progress import Progress
+from repligan.training.noise import fixed_z
+
+MOVED = 0.2  # share of latents whose factor changes, from which on a component is said to move that factor
+Pictures = dict[str, torch.Tensor]
+
+
+def traverse(z: torch.Tensor, component: int, reach: float, frames: int) -> torch.Tensor:
+    """z [M, dim] -> [M, frames, dim]: `component` swept from -reach to reach, all others as they are."""
+    swept = z[:, None].repeat(1, frames, 1)
+    swept[:, :, component] = torch.linspace(-reach, reach, frames)
+    return swept
+
+
+def linear(a: torch.Tensor, b: torch.Tensor, frames: int) -> torch.Tensor:
+    """a, b [P, dim] -> [P, frames, dim], straight from a to b."""
+    t = torch.linspace(0, 1, frames)[None, :, None]
+    return a[:, None] * (1 - t) + b[:, None] * t
+
+
+def spherical(a: torch.Tensor, b: torch.Tensor, frames: int) -> torch.Tensor:
+    """a, b [P, dim] -> [P, frames, dim], along the arc from a to b; straight where they are parallel."""
+    rows = []
+    for one, other in zip(a.double(), b.double(), strict=True):
+        cosine = float(one @ other / (one.norm() * other.norm()))
+        angle = math.acos(max(-1.0, min(1.0, cosine)))
+        if math.sin(angle) < 1e-6:
+            rows.append(linear(one[None], other[None], frames)[0])
+            continue
+        steps = [i / (frames - 1) for i in range(frames)]
+        weights = [(math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)) for t in steps]
+        rows.append(torch.stack([one * left + other * right for left, right in weights]))
+    return torch.stack(rows).float()
+
+
+def arithmetic(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a, b [P, dim] -> [P, 5, dim], the OPERATIONS in their order, component by component."""
+    return torch.stack([a, b, a + b, (a - b).abs(), a * b], dim=1)
+
+
+def render(G: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
+    """z [..., dim] -> uint8 images [..., C, H, W], a chunk at a time."""
+    flat = z.reshape(1, -1, z.shape[-1])
+    img = torch.cat([denormalise(sample(G, chunk)[0]) for chunk in flat.split(CHUNK, dim=1)])
+    return img.reshape(*z.shape[:-1], *img.shape[1:])
+
+
+def pictures(G: torch.nn.Module, experiment: Experiment, config: Exploration, seed: int = 0) -> Pictures:
+    """uint8 images "component <c>" [midpoints, frames, C, H, W]; "linear", "spherical", "arithmetic" [pairs, ...]."""
+    z = fixed_z(experiment.z, seed, config.midpoints, "midpoints")[0]
+    a, b = fixed_z(experiment.z, seed, 2 * config.pairs, "parents")[0].split(config.pairs)
+    walks = {f"component {c}": traverse(z, c, config.reach, config.frames) for c in config.components}
+    walks |= {"linear": linear(a, b, config.frames), "spherical": spherical(a, b, config.frames)}
+    return {name: render(G, walk) for name, walk in (walks | {"arithmetic": arithmetic(a, b)}).items()}
+
+
+def scores(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
+    """What the components move and where the results of arithmetic lie: JSON-able means with intervals."""
+    return _components(G, experiment, config, protocol) | {"arithmetic": _arithmetic(G, experiment, config, protocol)}
+
+
+def _components(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
+    """`moves`: component -> share of latents whose factor changes between its two ends, and the shift in features.
+
+    A shift of 1 is the mean distance between the images of two independent z.
+    """
+    z = fixed_z(experiment.z, 0, config.num, "moved_z")[0]
+    stranger = _seen(G, fixed_z(experiment.z, 0, config.num, "stranger_z")[0], protocol)
+    unit = float(_distance(_seen(G, z, protocol)[0], stranger[0]).mean()) or 1.0  # 0: a G of one image
+    moves, shifts, counts = [], [], []
+    progress = Progress("exploring components", experiment.z.dim)
+    for component in range(experiment.z.dim):
+        low, high = (_seen(G, end, protocol) for end in traverse(z, component, config.reach, 2).unbind(1))
+        changed = (low[1] != high[1]).double().mean(dim=0).tolist() if protocol.factors else []
+        shift = float(_distance(low[0], high[0]).mean() / unit)
+        moves.append({"shift": shift} | dict(zip(protocol.factors, changed, strict=True)))
+        shifts.append(shift)
+        counts.append(sum(share >= MOVED for share in changed))
+        progress(component + 1)
+    found: dict[str, Any] = {"moves": moves, "shift": interval(np.array(shifts))}
+    return found | ({"factors_moved": interval(np.array(counts, float))} if protocol.factors else {})
+
+
+def _arithmetic(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
+    """operation -> mean distance of its image to both parents', in distances between strangers; and what it inherits.
+
+    `inherits`: share of factors in which it is like A or B; for "stranger" what chance gives.
+    """
+    a, b, other = fixed_z(experiment.z, 0, 3 * config.num, "parents")[0].split(config.num)
+    results = arithmetic(a, b).unbind(1)
+    seen = [_seen(G, z, protocol) for z in (*results, (a + b) / 2, other)]
+    (A, A_values), (B, B_values) = seen[:2]
+    unit = float((_distance(A, seen[-1][0]) + _distance(B, seen[-1][0])).mean() / 2) or 1.0
+    table = {}
+    for name, (features, values) in zip((*OPERATIONS[2:], "(A + B) / 2", "stranger"), seen[2:], strict=True):
+        row = {"distance": interval((_distance(features, A) + _distance(features, B)).numpy() / 2 / unit)}
+        if protocol.factors:
+            like = ((values == A_values) | (values == B_values)).double().mean(dim=1)
+            row["inherits"] = interval(like.numpy())
+        table[name] = row
+    return table
+
+
+def _seen(G: torch.nn.Module, z: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
+    return extract(protocol.net, render(G, z).numpy())
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    # numpy's root: torch.sqrt gives other bits on other CPU models.
+    return torch.from_numpy((a.double() - b.double()).square().sum(dim=1).numpy() ** 0.5)

@@ -1,0 +1,85 @@
+"""What a reproduction is about to fetch, write and compute, before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from repligan import runtime
+from repligan.config import Dataset, FilesSource, ImagesForm, Params
+from repligan.datasets.sources import missing
+
+if TYPE_CHECKING:
+    from repligan.training.loop import Training
+
+TIMED = 3  # seconds of training steps that an estimate is made from, or one step if that takes longer
+
+
+def fetching(params: Params, downloads: Path) -> Iterator[str]:
+    """A line for each dataset that comes in files: how many are to be fetched, how large, and what the arrays take."""
+    for name, dataset in params.datasets.items():
+        if not isinstance(dataset.source, FilesSource):
+            continue
+        wanted = missing(name, dataset.source, downloads)
+        size = sum(file.size or 0 for file in wanted)
+        unknown = [file.name for file in wanted if file.size is None]
+        said = f"{len(wanted)} of {len(dataset.source.files)} files to fetch, {readable(size)}" if wanted else "fetched"
+        said += f" and {', '.join(unknown)} of unknown size" if unknown else ""
+        yield f"{name}: {said}; {readable(_array_bytes(dataset))} as arrays"
+
+
+def training(params: Params) -> Iterator[str]:
+    """A line for each image GAN: how long it will train on this machine, by timing a few of its steps."""
+    import numpy as np
+
+    from repligan.training import loop
+
+    total = 0.0
+    for name, experiment in params.experiments.items():
+        form = params.datasets[experiment.dataset].form
+        if not isinstance(form, ImagesForm):
+            continue
+        device = runtime.device(params.runtime, experiment.threads)
+        with TemporaryDirectory() as folder:
+            np.save(Path(folder) / "train.npy", np.zeros((experiment.batch, form.channels, form.size, form.size), "u1"))
+            started = loop.start(name, experiment, form, Path(folder), [0], device, params.runtime.precision)
+            seconds = _step_seconds(started) * experiment.steps
+        total += seconds
+        yield f"{name}: {experiment.steps:,} steps, about {duration(seconds)} on {device.type}"
+    yield f"all image GANs: about {duration(total)} of training; evaluation comes on top"
+
+
+def _step_seconds(started: Training) -> float:
+    from repligan.training import loop
+
+    loop.summarised(loop.train_step(started), 1)  # the first step also sets things up
+    began, steps = time.monotonic(), 0
+    while time.monotonic() - began < TIMED:
+        loop.summarised(loop.train_step(started), 1)  # brings values to the CPU: waits for the device
+        steps += 1
+    return (time.monotonic() - began) / steps
+
+
+def _array_bytes(dataset: Dataset) -> int:
+    form = dataset.form
+    assert isinstance(form, ImagesForm)
+    return (form.train + form.heldout) * form.channels * form.size**2
+
+
+def readable(size: float) -> str:
+    """Bytes in the largest unit that leaves at least 1."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that people count in."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

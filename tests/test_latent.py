@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from repligan import config, latent
+from repligan.datasets.batches import denormalise
+from repligan.evaluation.extractor import CHUNK
+from repligan.evaluation.images import Protocol
+from repligan.models import build, sample
+from repligan.training.noise import fixed_z
+
+DIM, NUM = 4, 2000
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape)).float()
+
+
+def test_a_traversal_changes_one_component_from_end_to_end() -> None:
+    z = normal(3, 5)
+    before = z.clone()
+    walk = latent.traverse(z, 2, 1.5, 7)
+    assert walk.shape == (3, 7, 5)
+    others = [0, 1, 3, 4]
+    assert torch.equal(walk[:, :, others], z[:, None, others].expand(-1, 7, -1))
+    torch.testing.assert_close(walk[:, :, 2], torch.tensor([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5]).expand(3, -1))
+    assert torch.equal(walk[:, [0, -1], 2], torch.tensor([[-1.5, 1.5]]).expand(3, -1))
+    assert torch.equal(z, before)
+
+
+@pytest.mark.parametrize("path", [latent.linear, latent.spherical])
+@pytest.mark.parametrize("frames", [2, 9])
+def test_interpolations_begin_and_end_at_the_pair(path: Any, frames: int) -> None:
+    a, b = normal(6, 64), normal(6, 64, seed=1)
+    walk = path(a, b, frames)
+    assert (walk.shape, walk.dtype) == ((6, frames, 64), torch.float32)
+    torch.testing.assert_close(walk[:, 0], a, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(walk[:, -1], b, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(path(b, a, frames), walk.flip(1), rtol=1e-5, atol=1e-5)
+
+
+def test_the_linear_way_is_straight() -> None:
+    a, b = normal(3, 8), normal(3, 8, seed=1)
+    torch.testing.assert_close(latent.linear(a, b, 5)[:, 1], 0.75 * a + 0.25 * b)
+
+
+def test_the_spherical_way_keeps_the_norm_where_the_linear_one_dips() -> None:
+    a, b = (nn.functional.normalize(normal(6, 64, seed=seed)) * 8 for seed in (0, 1))
+    torch.testing.assert_close(latent.spherical(a, b, 9).norm(dim=2), torch.full((6, 9), 8.0))
+    assert (latent.linear(a, b, 9).norm(dim=2)[:, 4] < 7).all()
+
+
+def test_the_spherical_way_turns_evenly() -> None:
+    a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    angles = torch.linspace(0, math.pi / 2, 7)
+    torch.testing.assert_close(latent.spherical(a, b, 7)[0], 2 * torch.stack([angles.cos(), angles.sin()], dim=1))
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, 1 + 1e-7, -1.0, 0.0])
+def test_between_parallel_vectors_the_way_is_straight(factor: float) -> None:
+    a = normal(1, 16)
+    walk = latent.spherical(a, factor * a, 5)
+    torch.testing.assert_close(walk, latent.linear(a, factor * a, 5), atol=1e-5, rtol=1e-5)
+
+
+def test_one_pair_does_not_change_another() -> None:
+    a, b = normal(3, 8), normal(3, 8, seed=1)
+    b[1] = a[1]
+    together = latent.spherical(a, b, 5)
+    for i in range(3):
+        assert torch.equal(latent.spherical(a[i : i + 1], b[i : i + 1], 5)[0], together[i])
+
+
+def test_arithmetic_is_component_by_component_in_the_order_of_the_operations() -> None:
+    a, b = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([[3.0, 4.0], [-1.0, 1.0]])
+    formulas = {
+        "A": a,
+        "B": b,
+        "A + B": torch.tensor([[4.0, 2.0], [-0.5, 4.0]]),
+        "|A - B|": torch.tensor([[2.0, 6.0], [1.5, 2.0]]),
+        "A * B": torch.tensor([[3.0, -8.0], [-0.5, 3.0]]),
+    }
+    assert torch.equal(latent.arithmetic(a, b), torch.stack([formulas[name] for name in config.OPERATIONS], dim=1))
+
+
+@pytest.mark.parametrize("name", ["dcgan-mnist", "dcgan-anime"])
+def test_rendering_is_sampling_chunk_by_chunk(smoke: config.Params, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    row = smoke.experiments[name]
+    form = smoke.datasets[row.dataset].form
+    G, _ = build(row, form, [0])
+    z = normal(3, 5, row.z.dim)
+    sizes: list[int] = []
+
+    def watched(net: nn.Module, chunk: torch.Tensor) -> torch.Tensor:
+        sizes.append(chunk.shape[1])
+        return sample(net, chunk)
+
+    monkeypatch.setattr(latent, "sample", watched)
+    monkeypatch.setattr(latent, "CHUNK", 4)
+    img = latent.render(G, z)
+    assert sizes == [4, 4, 4, 3]
+    assert (img.shape, img.dtype) == ((3, 5, form.channels, form.size, form.size), torch.uint8)
+    for i in range(3):
+        assert torch.equal(img[i], denormalise(sample(G, z[i][None])[0]))
+    assert not torch.equal(img[0], img[1])
+    assert CHUNK > 4
+
+
+def test_pictures_are_the_walks_of_the_exploration(smoke: config.Params) -> None:
+    row, walk = smoke.experiments["dcgan-mnist"], smoke.explorations["dcgan-mnist"]
+    G, _ = build(row, smoke.datasets["mnist"].form, [0])
+    made = latent.pictures(G, row, walk)
+    assert {name: tuple(img.shape) for name, img in made.items()} == {
+        **{f"component {c}": (3, 9, 1, 32, 32) for c in (0, 1, 2)},
+        "linear": (4, 9, 1, 32, 32),
+        "spherical": (4, 9, 1, 32, 32),
+        "arithmetic": (4, 5, 1, 32, 32),
+    }
+    for name in ("linear", "spherical"):
+        for frame, parent in ((0, 0), (-1, 1)):
+            difference = made[name][:, frame].int() - made["arithmetic"][:, parent].int()
+            assert difference.abs().max() <= 1
+    again, other = latent.pictures(G, row, walk), latent.pictures(G, row, walk, seed=1)
+    assert all(torch.equal(again[name], img) for name, img in made.items())
+    assert not any(torch.equal(other[name], img) for name, img in made.items())
+
+
+class Lamp(nn.Module):
+    """z [S, B, dim] -> grey images: the first component alone says how bright."""
+
+    def __init__(self, per_unit: float):
+        super().__init__()
+        self.per_unit = per_unit
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        bright = (self.per_unit * z[..., 0]).clamp(-1, 1)
+        return bright[..., None, None, None].expand(-1, -1, 1, 8, 8)
+
+
+class Eye(nn.Module):
+    """The mean brightness is the only feature; one factor says whether it is above 0, the other never changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 1)  # says where the extractor is
+
+    def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        bright = img.mean(dim=(1, 2, 3))[:, None]
+        return bright, (torch.cat([-bright, bright], dim=1), torch.tensor([[1.0, 0.0]]).expand(len(img), -1))
+
+
+FACTORS = {"bright": ["no", "yes"], "constant": ["a", "b"]}
+
+
+def scored(smoke: config.Params, factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
+    noise = config.Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
+    row = smoke.experiments["dcgan-anime"].model_copy(update={"z": noise})
+    walk = smoke.explorations["dcgan-anime"].model_copy(update={"reach": 3.0, "num": num})
+    reference = smoke.references["drawn-anime"]
+    protocol = Protocol(reference, Eye(), torch.empty(0, 1), torch.empty(0, 2), factors)  # type: ignore[arg-type]
+    return latent.scores(Lamp(0.1), row, walk, protocol)
+
+
+@pytest.fixture(scope="module")
+def scores(smoke: config.Params) -> dict[str, Any]:
+    return scored(smoke, FACTORS)
+
+
+def strangers() -> float:
+    """Mean distance of two independent normal numbers."""
+    return 2 / math.pi**0.5
+
+
+def test_only_the_component_that_does_something_moves_anything(scores: dict[str, Any]) -> None:
+    moves = scores["moves"]
+    assert len(moves) == DIM
+    assert moves[0].keys() == {"shift", "bright", "constant"}
+    assert (moves[0]["bright"], moves[0]["constant"]) == (1.0, 0.0)
+    assert moves[0]["shift"] == pytest.approx(6 / strangers(), rel=0.06)  # from -3 to 3
+    assert moves[1:] == [{"shift": 0.0, "bright": 0.0, "constant": 0.0}] * (DIM - 1)
+    assert scores["factors_moved"]["mean"] == 1 / DIM
+    assert scores["shift"]["mean"] == pytest.approx(moves[0]["shift"] / DIM)
+
+
+def test_distances_of_results_to_their_parents(scores: dict[str, Any]) -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 10**5))
+    results = {"A + B": a + b, "|A - B|": abs(a - b), "A * B": a * b, "(A + B) / 2": (a + b) / 2}
+    assert scores["arithmetic"].keys() == {*results, "stranger"}
+    for name, result in results.items():
+        expected = (abs(result - a) + abs(result - b)).mean() / 2 / strangers()
+        assert scores["arithmetic"][name]["distance"]["mean"] == pytest.approx(expected, rel=0.06), name
+    assert scores["arithmetic"]["stranger"]["distance"]["mean"] == pytest.approx(1)
+    for row in scores["arithmetic"].values():
+        assert row["distance"]["lo"] < row["distance"]["mean"] < row["distance"]["hi"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bright"),
+    [("A + B", 1), ("(A + B) / 2", 1), ("|A - B|", 0.75), ("A * B", 0.75), ("stranger", 0.75)],
+)
+def test_what_a_result_inherits(scores: dict[str, Any], name: str, bright: float) -> None:
+    """Two dark parents, a fourth of the pairs, have a bright child where their signs are lost or not theirs."""
+    found = scores["arithmetic"][name]["inherits"]["mean"]
+    assert found == pytest.approx((bright + 1) / 2, abs=0.02)  # the constant factor is always inherited
+
+
+def test_without_factors_there_are_distances_only(smoke: config.Params, scores: dict[str, Any]) -> None:
+    found = scored(smoke, {})
+    assert found.keys() == {"moves", "shift", "arithmetic"}
+    assert found["moves"] == [{"shift": row["shift"]} for row in scores["moves"]]
+    for name, row in found["arithmetic"].items():
+        assert row == {"distance": scores["arithmetic"][name]["distance"]}
+
+
+def test_scores_are_the_same_every_time_and_can_be_written(smoke: config.Params) -> None:
+    first = scored(smoke, FACTORS, num=30)
+    assert json.loads(json.dumps(first)) == first == scored(smoke, FACTORS, num=30)
+    assert first != scored(smoke, FACTORS, num=31)
+
+
+def test_parents_and_strangers_are_different_latents() -> None:
+    noise = config.Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
+    streams = [fixed_z(noise, 0, 5, name) for name in ("moved_z", "stranger_z", "parents", "midpoints")]
+    assert len({stream.numpy().tobytes() for stream in streams}) == 4
