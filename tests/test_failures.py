@@ -96,6 +96,9 @@ def made(smoke_file: Path, smoke: config.Params, tmp_path_factory: pytest.TempPa
             run(patch, folder, "train", name, processed, f"data/runs/{name}")
             measured = (f"data/evaluations/{name}", f"reports/metrics/{name}.json")
             run(patch, folder, "evaluate", name, f"data/runs/{name}", processed, reference, *measured)
+        for name, row in smoke.explorations.items():
+            walked = (f"data/reference/{row.dataset}", f"data/explorations/{name}")
+            run(patch, folder, "explore", name, f"data/runs/{name}", *walked)
         run(patch, folder, "report", "data", "reports")
     return folder
 

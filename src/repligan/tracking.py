@@ -36,7 +36,7 @@ EXPERIMENT = "repligan"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 BATCH = 1000  # metrics MLflow takes in one call
 MOST_PICTURES = 20  # steps that MLflow's slider can show
-LIVE_AFTER = float(os.environ.get("REPLIGAN_LIVE_AFTER", "20"))  # seconds
+LIVE_AFTER = 20.0  # seconds, unless REPLIGAN_LIVE_AFTER says otherwise
 PATIENCE = 10.0  # seconds that a finished training waits for MLflow to catch up
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -131,7 +131,7 @@ class Live:
         self.run_id: str | None = None
         self.waiting: queue.Queue[tuple[int, dict[str, float], np.ndarray | None] | None] = queue.Queue()
         self.thread = threading.Thread(target=self._work, daemon=True)
-        self.due = time.monotonic() + LIVE_AFTER
+        self.due = time.monotonic() + float(os.environ.get("REPLIGAN_LIVE_AFTER", LIVE_AFTER))
 
     def __call__(self, step: int, scalars: dict[str, float], img: np.ndarray | None) -> None:
         """Log means over the seeds, and sample images uint8 [N, C, H, W]."""

@@ -46,7 +46,8 @@ def verify(root: Path, commit: str, targets: Sequence[str], out: Path) -> list[R
         params = config.load(clone / "params.yaml")
         committed, metrics = _lock(clone), _metrics(clone)
         for target in targets:
-            config.pick(committed, "dvc.lock: stages", target)
+            kin = {name: row for name, row in committed.items() if name.split("@")[0] == target.split("@")[0]}
+            config.pick(kin or committed, "dvc.lock: stages", target)
         ran = _reproduce(clone, targets)
         rows = compare(params, committed, _lock(clone), metrics, _metrics(clone), ran)
         page = clone / "reports" / "index.html"
