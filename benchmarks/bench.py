@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime
+from repligan.core import config, runtime
 
 ROUNDS = 3
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime
-from repligan.errors import Command, InputError
-from repligan.files import existing, read_json, whole_dir, write_json
+from repligan.core import config, runtime
+from repligan.core.errors import Command, InputError, run
+from repligan.core.files import existing, read_json, whole_dir, write_json
 
 
 @click.command(
@@ -49,4 +49,4 @@ def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metr
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

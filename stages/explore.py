@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime
-from repligan.errors import Command
-from repligan.files import existing, to_bytes, whole_dir, write_bytes, write_json
+from repligan.core import config, runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import existing, to_bytes, whole_dir, write_bytes, write_json
 
 
 @click.command(
@@ -31,8 +31,7 @@ def main(name: str, run: Path, reference: Path, out: Path, params: Path) -> None
         existing(folder)
     runtime.apply(loaded.runtime)
 
-    from repligan import latent
-    from repligan.evaluation import images
+    from repligan.evaluation import images, latent
     from repligan.evaluation.evaluate import G_at
 
     device = runtime.device(loaded.runtime, experiment.threads)
@@ -44,4 +43,4 @@ def main(name: str, run: Path, reference: Path, out: Path, params: Path) -> None
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

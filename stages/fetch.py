@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime
-from repligan.errors import Command
-from repligan.files import whole_dir
+from repligan.core import config, runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import whole_dir
 
 
 @click.command(cls=Command, epilog="Example: python stages/fetch.py mnist data/raw/mnist")
@@ -26,4 +26,4 @@ def main(name: str, out: Path, params: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime
-from repligan.errors import Command
-from repligan.files import existing, usable, whole_dir
+from repligan.core import config, runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import existing, usable, whole_dir
 
 
 @click.command(cls=Command, epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
@@ -28,4 +28,4 @@ def main(name: str, raw: Path, out: Path, params: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

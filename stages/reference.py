@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from repligan import config, runtime
-from repligan.errors import Command
-from repligan.files import existing, whole_dir, write_json
+from repligan.core import config, runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import existing, whole_dir, write_json
 
 
 @click.command(
@@ -26,7 +26,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
     from repligan.evaluation.intervals import interval
 
-    card: dict[str, Any] = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
+    card: dict[str, Any] = reference.model_dump(mode="json")
     with whole_dir(out) as folder:
         if isinstance(reference, config.DrawsReference):
             from repligan.evaluation import toys
@@ -42,4 +42,4 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan import config
-from repligan.errors import Command
-from repligan.files import existing, whole_dir, write_bytes
+from repligan.core import config
+from repligan.core.errors import Command, run
+from repligan.core.files import existing, whole_dir, write_bytes
 
 
 @click.command(cls=Command, epilog="Example: python stages/report.py data reports")
@@ -34,4 +34,4 @@ def main(data: Path, reports: Path, params: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

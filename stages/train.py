@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
-from repligan import config, runtime, tracking
-from repligan.errors import Command
-from repligan.files import code_digest, existing, tree_digest
-from repligan.progress import Progress
+from repligan import tracking
+from repligan.core import config, runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import code_digest, existing, tree_digest
+from repligan.core.progress import Progress
 
 
 @click.command(cls=Command, epilog="Example: python stages/train.py even data/processed/even data/runs/even")
@@ -60,4 +61,4 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

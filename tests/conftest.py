@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from repligan import config, runtime
+from repligan.core import config, runtime
 
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""

@@ -23,7 +23,7 @@ from conftest import compose
 from ruamel.yaml import YAML
 from test_pipeline import copy, environment, run
 
-from repligan.files import tree_digest
+from repligan.core.files import tree_digest
 
 # The smoke scale trains for less time than its imports take; these last some seconds.
 LONGER = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from repligan import config, runtime
-from repligan.files import read_json, sha256, write_bytes, write_json
+from repligan.core import config, runtime
+from repligan.core.files import read_json, sha256, write_bytes, write_json
 
 CHANGES = {
     "even": {"seeds": 33, "steps": 12, "snapshot_every": 6},
@@ -66,7 +66,7 @@ def prepare(params: config.Params, name: str, data: Path, learned: bool) -> None
     preprocess(dataset, raw, processed)
     if not learned:
         return
-    card = {"kind": reference.kind, "num": reference.num, "repeats": reference.repeats}
+    card = reference.model_dump(mode="json")
     if isinstance(reference, config.CnnReference):
         device = runtime.device(params.runtime, reference.threads)
         protocol, learned = images.make(reference, processed, folder, device)
@@ -102,10 +102,9 @@ def reproduce(params: config.Params, name: str, data: Path, reports: Path) -> No
 
 def explore(params: config.Params, name: str, run: Path, folder: Path, out: Path) -> None:
     """explore."""
-    from repligan import latent
-    from repligan.evaluation import images
+    from repligan.core.files import to_bytes
+    from repligan.evaluation import images, latent
     from repligan.evaluation.evaluate import G_at
-    from repligan.files import to_bytes
 
     row, exploration = params.experiments[name], params.explorations[name]
     device = runtime.device(params.runtime, row.threads)

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from repligan import config
 from repligan.cli import main
-from repligan.files import to_bytes, write_bytes
+from repligan.core import config
+from repligan.core.files import to_bytes, write_bytes
 from repligan.models import build, pack
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from repligan import config, doctor, tracking
+from repligan import doctor, tracking
+from repligan.core import config
 
 
 @pytest.fixture

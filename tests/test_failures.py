@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 from failures import CASES, GROUPS, NOWHERE, Bench, Case, Done, stage
 
-from repligan import config
-from repligan.files import sha256
+from repligan.core import config
+from repligan.core.files import sha256
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 

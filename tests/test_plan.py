@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import compose
 
-from repligan import config, plan
+from repligan import plan
+from repligan.core import config
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from repligan.runtime import PORTABLE
+from repligan.core.runtime import PORTABLE
 
 QEMU = shutil.which("qemu-x86_64")
 CPUS = ("Haswell", "Broadwell", "EPYC")

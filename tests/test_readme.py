@@ -6,7 +6,7 @@ import re
 
 from conftest import ROOT
 
-from repligan.files import read_json
+from repligan.core.files import read_json
 from repligan.reporting.words import with_interval
 
 ROW = re.compile(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \| `([\w.]+)` \|$", re.MULTILINE)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from repligan import config, verify
-from repligan.errors import InputError
+from repligan import verify
+from repligan.core import config
+from repligan.core.errors import InputError
 from repligan.verify import DRIFTED, IDENTICAL, UNPROMISED, WITHIN
 
 LOCK = {"train@even": {"data/runs/even": "aa.dir"}, "evaluate@even": {"reports/metrics/even.json": "bb"}}

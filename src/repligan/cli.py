@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
-from repligan import config, runtime, tracking
-from repligan.errors import Fault, Group, InputError
-from repligan.files import write_bytes
+from repligan import tracking
+from repligan.core import config, runtime
+from repligan.core.errors import Fault, Group, InputError
+from repligan.core.files import write_bytes
 
 
 @click.group(cls=Group)
@@ -96,7 +98,7 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
         raise InputError(f"--out: found {out}; allowed: a .png file in a folder that exists")
     runtime.apply(loaded.runtime)
 
-    from repligan import latent
+    from repligan.evaluation import latent
     from repligan.evaluation.evaluate import G_at
     from repligan.reporting import figures
 
@@ -105,7 +107,7 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
     form = loaded.datasets[experiment.dataset].form
     G = G_at(experiment.steps, experiment, form, Path("data/runs") / name).to(device)
     walks = {walk: img.numpy() for walk, img in latent.pictures(G, experiment, row, seed).items()}
-    write_bytes(out, figures.png(getattr(figures, what)(walks)))
+    write_bytes(out, figures.png(partial(getattr(figures, what), walks)))
     click.echo(f"{out}: {what} of {loaded.called(name)}")
 
 

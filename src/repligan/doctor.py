@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from repligan import tracking
-from repligan.config import CnnReference, Params
-from repligan.files import write_bytes
+from repligan.core.config import CnnReference, Params
+from repligan.core.files import write_bytes
 
 ENOUGH_DISK = 2 * 10**9  # bytes: outputs, DVC's cache of them, MLflow
 Check = Callable[[Path, Params], Iterator[str]]

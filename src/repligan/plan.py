@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from repligan import runtime
-from repligan.config import Dataset, FilesSource, ImagesForm, Params
+from repligan.core import runtime
+from repligan.core.config import Dataset, FilesSource, ImagesForm, Params
 from repligan.datasets.sources import missing
 
 if TYPE_CHECKING:

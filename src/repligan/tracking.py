@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repligan.config import Params, flatten
-from repligan.errors import InputError
-from repligan.files import existing, read_json, tree_digest, usable, write_json
+from repligan.core.config import Params, flatten
+from repligan.core.errors import InputError
+from repligan.core.files import existing, read_json, tree_digest, usable, write_json
 
 if TYPE_CHECKING:
     import numpy as np

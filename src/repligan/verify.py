@@ -15,10 +15,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from repligan import config
-from repligan.config import Band, Params
-from repligan.errors import Fault, InputError
-from repligan.files import read_json, write_bytes, write_json
+from repligan.core import config
+from repligan.core.config import Band, Params
+from repligan.core.errors import Fault, InputError
+from repligan.core.files import read_json, write_bytes, write_json
 
 IDENTICAL, WITHIN, DRIFTED, UNPROMISED = "identical", "within the band", "drifted", "other bits, none promised"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repligan import config
+from repligan.core import config
+from repligan.core.errors import InputError
+from repligan.core.files import read_json
 from repligan.datasets.forms import preprocess, to_bits
 from repligan.datasets.sources import fetch
-from repligan.errors import InputError
-from repligan.files import read_json
 
 
 def test_56_is_0111000() -> None:

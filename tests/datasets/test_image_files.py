@@ -19,12 +19,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from repligan import config
+from repligan.core import config
+from repligan.core.errors import InputError
+from repligan.core.files import load_array, read_json, usable
 from repligan.datasets import images
 from repligan.datasets.images import ArrayFile, preprocess_images, read, to_chw
 from repligan.datasets.sources import fetch
-from repligan.errors import InputError
-from repligan.files import load_array, read_json, usable
 
 
 def form(train: int = 6, heldout: int = 2, **changes: Any) -> config.ImagesForm:
@@ -502,7 +502,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import PIL.Image
-from repligan import config
+from repligan.core import config
 from repligan.datasets.images import preprocess_images
 
 def peak():

@@ -30,9 +30,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve import Answer, Server, serving
 
-from repligan.config import BoxSource, DrawnSource, File, FilesSource, IntegersSource, MlxtendSource
+from repligan.core.config import BoxSource, DrawnSource, File, FilesSource, IntegersSource, MlxtendSource
+from repligan.core.errors import InputError
 from repligan.datasets import sources
-from repligan.errors import InputError
 
 BODY = random.Random(0).randbytes(300_000)
 PAGE = b"\n <!DOCTYPE html><html><head><title>Google Drive -\n Quota exceeded &amp; so on</title></head></html>"
@@ -403,7 +403,7 @@ class TestDownloads:
         place.server.plan["a"] = [Answer(cut=200_000, stall=20)]
         address = place.serve("a")
         script = (
-            "import sys; from pathlib import Path; from repligan.config import FilesSource; "
+            "import sys; from pathlib import Path; from repligan.core.config import FilesSource; "
             "from repligan.datasets.sources import fetch; "
             "source = FilesSource.model_validate_json(sys.argv[1]); "
             "fetch('faces', source, Path(sys.argv[2]), Path(sys.argv[3]))"

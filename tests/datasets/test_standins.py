@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from repligan.core.randomness import rng
 from repligan.datasets.standins import BACKGROUNDS, FACTORS, draw, draw_all, paint
-from repligan.randomness import rng
 
 SUBJECTS = sorted(FACTORS)
 COUNT = 600

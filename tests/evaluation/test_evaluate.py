@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from repligan import config
+from repligan.core import config
 from repligan.evaluation import evaluate, tables
 from repligan.training import loop
 
@@ -64,7 +65,7 @@ def test_end_averages_the_last_tenth(evaluations: dict[str, evaluate.Evaluation]
 
 
 def test_curves_have_a_row_a_snapshot_and_bands(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    table = tables.curves(evaluations["even"])
+    table = pd.DataFrame(tables.curves(evaluations["even"]))
     assert table["step"].tolist() == [0, 20, 40, 60]
     assert (table["even_rate_p05"] <= table["even_rate_p50"]).all()
     assert (table["all_even_lo"] <= table["all_even"]).all()
@@ -75,7 +76,7 @@ def test_losses_are_thinned_without_losing_the_mean(evaluations: dict[str, evalu
     bits = evaluations["bits1010"]
     long = evaluate.Evaluation([], {}, {"loss_D": np.arange(2000.0)[:, None].repeat(30, 1)}, {})
     assert len(tables.losses(bits, 10)) == 20
-    table = tables.losses(long, 10)
+    table = pd.DataFrame(tables.losses(long, 10))
     assert len(table) == 200
     assert table["step"].iloc[-1] == 20_000
     assert table["loss_D"].mean() == pytest.approx(999.5)
@@ -109,6 +110,5 @@ def test_every_z_is_the_whole_input_space() -> None:
 
 
 def test_csv_is_rounded() -> None:
-    import pandas as pd
-
-    assert tables.to_csv(pd.DataFrame({"step": [1], "x": [1 / 3]})) == b"step,x\n1,0.333333\n"
+    assert tables.to_csv([{"step": 1, "x": 1 / 3}]) == b"step,x\n1,0.333333\n"
+    assert tables.to_csv([]) == b"\n"

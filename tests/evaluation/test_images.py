@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from repligan import config
-from repligan.datasets.batches import normalise
-from repligan.errors import InputError
+from repligan.core import config
+from repligan.core.errors import InputError
 from repligan.evaluation import images
 from repligan.evaluation.extractor import accuracy, extract, pose
+from repligan.training.batches import normalise
 
 CPU = torch.device("cpu")
 
@@ -174,7 +174,7 @@ def test_the_same_images_are_at_no_distance(protocol: images.Protocol, train_img
 
 
 def protocol_rows(repeat: int) -> torch.Tensor:
-    from repligan.randomness import rng
+    from repligan.core.randomness import rng
 
     return torch.from_numpy(rng(repeat, "halves").permutation(160)[:64])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from repligan import config
+from repligan.core import config
 from repligan.evaluation import toys
 
 EVEN = np.arange(0, 128, 2)

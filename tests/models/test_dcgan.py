@@ -5,7 +5,7 @@ import torch
 from conftest import compose
 from torch import nn
 
-from repligan import config
+from repligan.core import config
 from repligan.models import build
 from repligan.models.dcgan import Discriminator, Generator, conv, conv_transpose
 

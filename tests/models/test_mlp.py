@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from repligan.core.randomness import rng
 from repligan.models.mlp import StackedMlp
-from repligan.randomness import rng
 
 
 def stack(widths: list[int], seeds: range, squash: bool = True) -> StackedMlp:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from repligan import config
+from repligan.core import config
 from repligan.models import build, pack, sample, unpack
 
 

@@ -78,9 +78,8 @@ def test_light_stages_import_no_torch(stage: Run, tmp_path: Path, dataset: str) 
         script = ROOT / "stages" / f"{arguments[0]}.py"
         drawing = (arguments[0], dataset) == ("fetch", "drawn-digits")  # takes fonts from the folder of matplotlib
         code = (
-            f"import runpy, sys\nsys.argv = {arguments}\n"
-            f"try: runpy.run_path({str(script)!r}, run_name='__main__')\n"
-            "except SystemExit as e: assert not e.code, e.code\n"
+            f"import runpy, sys\n"
+            f"runpy.run_path({str(script)!r})['main']({arguments[1:]}, standalone_mode=False)\n"
             f"print([m for m in {HEAVY[drawing:]} if m in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

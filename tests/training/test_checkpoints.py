@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repligan.errors import InputError
+from repligan.core.errors import InputError
 from repligan.training.checkpoints import Checkpoints
 
 

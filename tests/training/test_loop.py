@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from repligan import config
-from repligan.files import from_file, tree_digest
+from repligan.core import config
+from repligan.core.files import from_file, tree_digest
 from repligan.training import loop
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from repligan.config import Noise
+from repligan.core.config import Noise
 from repligan.training.noise import TrainingNoise, fixed_z
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from repligan.config import BitsForm, BoxForm, Dataset, ImagesForm
+from repligan.core.config import BitsForm, BoxForm, Dataset, ImagesForm
+from repligan.core.errors import InputError
+from repligan.core.files import existing
 from repligan.datasets.images import preprocess_images
-from repligan.errors import InputError
-from repligan.files import existing
 
 
 def preprocess(dataset: Dataset, raw: Path, out: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from repligan.config import DrawnSource, FilesSource, ImagesForm, ImagesSource, MlxtendSource
-from repligan.errors import InputError
-from repligan.files import existing, read_json, write_bytes, write_json
-from repligan.progress import Progress
-from repligan.randomness import rng
+from repligan.core.config import DrawnSource, FilesSource, ImagesForm, ImagesSource, MlxtendSource
+from repligan.core.errors import InputError
+from repligan.core.files import existing, read_json, write_bytes, write_json
+from repligan.core.progress import Progress
+from repligan.core.randomness import rng
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff"}
 SPLITS = ("train", "heldout")

@@ -28,10 +28,10 @@ from urllib.request import url2pathname
 
 import click
 
-from repligan.config import BoxSource, DrawnSource, File, FilesSource, IntegersSource, MlxtendSource
-from repligan.errors import InputError
-from repligan.files import write_bytes, write_json
-from repligan.progress import Progress
+from repligan.core.config import BoxSource, DrawnSource, File, FilesSource, IntegersSource, MlxtendSource
+from repligan.core.errors import InputError
+from repligan.core.files import write_bytes, write_json
+from repligan.core.progress import Progress
 
 if TYPE_CHECKING:
     import requests

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from repligan.progress import Progress
-from repligan.randomness import rng
+from repligan.core.progress import Progress
+from repligan.core.randomness import rng
 
 Subject = Literal["digits", "faces", "anime"]
 Point = tuple[float, float]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from repligan.config import (
+from repligan.core.config import (
     BitsForm,
     BoxForm,
     CnnReference,
@@ -23,14 +23,14 @@ from repligan.config import (
     Noise,
     Reference,
 )
-from repligan.datasets.batches import denormalise
+from repligan.core.files import from_file, load_array, usable
+from repligan.core.progress import Progress
+from repligan.core.randomness import rng
 from repligan.evaluation import images, toys
 from repligan.evaluation.extractor import CHUNK
 from repligan.evaluation.intervals import interval
-from repligan.files import from_file, load_array, usable
 from repligan.models import build, sample, unpack
-from repligan.progress import Progress
-from repligan.randomness import rng
+from repligan.training.batches import denormalise
 from repligan.training.loop import SAMPLES, snapshot_name
 from repligan.training.noise import draw, fixed_z
 

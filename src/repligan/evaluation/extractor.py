@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from repligan.config import Adam, CnnReference
-from repligan.datasets.batches import normalise
-from repligan.progress import Progress
-from repligan.randomness import rng
+from repligan.core.config import Adam, CnnReference
+from repligan.core.progress import Progress
+from repligan.core.randomness import rng
+from repligan.training.batches import normalise
 from repligan.training.optimisers import Optimiser
 
 CHUNK = 500

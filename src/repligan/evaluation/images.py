@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from repligan.config import CnnReference
-from repligan.datasets.batches import denormalise
-from repligan.errors import InputError
+from repligan.core.config import CnnReference
+from repligan.core.errors import InputError
+from repligan.core.files import from_file, load_array, read_json, to_bytes, write_bytes
+from repligan.core.randomness import rng
 from repligan.evaluation.extractor import TURNS, Extractor, accuracy, extract, fit
 from repligan.evaluation.frechet import Gaussian, frechet_distance, gaussian
-from repligan.files import from_file, load_array, read_json, to_bytes, write_bytes
-from repligan.randomness import rng
+from repligan.training.batches import denormalise
 
 Stats = dict[str, np.ndarray]
 

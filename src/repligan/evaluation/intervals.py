@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from repligan.randomness import rng
+from repligan.core.randomness import rng
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from repligan.config import Dataset, Experiment, Report
+from repligan.core.config import Dataset, Experiment, Report
+from repligan.core.files import DIGITS, to_bytes, write_bytes
 from repligan.evaluation.evaluate import Evaluation
 from repligan.evaluation.intervals import interval
-from repligan.files import DIGITS, to_bytes, write_bytes
 
 BAND = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
+Row = dict[str, float]
 POINTS = 200  # of a loss curve: more than a figure resolves
 
 
@@ -42,41 +45,46 @@ def write(folder: Path, experiment: Experiment, evaluation: Evaluation) -> None:
     """losses.csv, curves.csv and pictures.safetensors in `folder`."""
     write_bytes(folder / "losses.csv", to_csv(losses(evaluation, experiment.log_every)))
     write_bytes(folder / "curves.csv", to_csv(curves(evaluation)))
-    write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures))
+    write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures, experiment.model_dump(mode="json")))
 
 
-def curves(evaluation: Evaluation) -> pd.DataFrame:
+def curves(evaluation: Evaluation) -> list[Row]:
     """A row per snapshot: mean, interval and, over many repeats, quantiles of every metric."""
     rows = []
     for i, step in enumerate(evaluation.steps):
-        row: dict[str, float] = {"step": step}
+        row: Row = {"step": step}
         for key, values in evaluation.stats.items():
             row |= {key if end == "mean" else f"{key}_{end}": value for end, value in interval(values[i]).items()}
             row |= _band(key, values[i])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return rows
 
 
-def losses(evaluation: Evaluation, log_every: int) -> pd.DataFrame:
+def losses(evaluation: Evaluation, log_every: int) -> list[Row]:
     """Loss and D's mean outputs over the steps: mean and quantiles over the seeds, averaged to 200 rows at most."""
     length = len(next(iter(evaluation.history.values())))
     bounds = np.linspace(0, length, min(length, POINTS) + 1).astype(int)
     rows = []
     for low, high in pairwise(bounds):
-        row: dict[str, float] = {"step": int(high) * log_every}
+        row: Row = {"step": int(high) * log_every}
         for key, values in evaluation.history.items():
             seeds = values[low:high].mean(axis=0)
             row |= {key: float(seeds.mean())} | _band(key, seeds)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return rows
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """CSV with numbers of 6 significant digits."""
-    return table.to_csv(index=False, float_format=f"%.{DIGITS}g").encode()
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """CSV of rows with the same keys, floats with 6 significant digits."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({k: f"{v:.{DIGITS}g}" if isinstance(v, float) else v for k, v in row.items()})
+    return text.getvalue().encode()
 
 
-def _band(key: str, values: np.ndarray) -> dict[str, float]:
+def _band(key: str, values: np.ndarray) -> Row:
     if values.dtype == bool or len(values) < 20:
         return {}
     return {f"{key}_{name}": float(np.quantile(values, q)) for name, q in BAND.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from repligan.config import BitsForm, DrawsReference, Form
-from repligan.files import load_array
-from repligan.randomness import rng
+from repligan.core.config import BitsForm, DrawsReference, Form
+from repligan.core.files import load_array
+from repligan.core.randomness import rng
 
 FEW = 16  # samples of an `even` G that are looked at as the article does
 PATTERN = np.array([1, 0, 1, 0], dtype=bool)

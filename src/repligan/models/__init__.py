@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from repligan.config import DcganD, DcganG, Experiment, Form, Identity, ImagesForm, Mlp
+from repligan.core.config import DcganD, DcganG, Experiment, Form, Identity, ImagesForm, Mlp
+from repligan.core.randomness import rng
 from repligan.models.dcgan import Discriminator, Generator
 from repligan.models.mlp import StackedMlp
-from repligan.randomness import rng
 
 
 def build(experiment: Experiment, form: Form, seeds: Sequence[int]) -> tuple[nn.Module, nn.Module]:

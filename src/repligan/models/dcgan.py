@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from repligan.config import DcganD, DcganG
+from repligan.core.config import DcganD, DcganG
 
 
 def conv(n_in: int, n_out: int, kernel: int, bias: bool) -> nn.Conv2d:

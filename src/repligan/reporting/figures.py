@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -12,7 +15,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt  # after the backend is chosen
 
-from repligan.config import OPERATIONS
+from repligan.core.config import OPERATIONS
 from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
 from repligan.reporting.words import SHARES, label
@@ -42,19 +45,23 @@ plt.rcParams.update(
 
 
 def draw(results: Sequence[Result]) -> dict[str, bytes]:
-    """All figures as PNG: overview, and of each experiment losses, curves, samples and walks as "name-kind"."""
-    drawn = {"overview": png(overview(results))}
+    """All figures as PNG: overview, and of each experiment losses, curves, samples and walks as "name-kind".
+
+    Two processes draw: of a short pipeline's report, most is layout.
+    """
+    todo: dict[str, Callable[[], Figure]] = {"overview": partial(overview, results)}
     for result in results:
         kinds = (losses, curves, samples) if result.pictures else (losses,)
-        drawn |= {f"{result.name}-{kind.__name__}": png(kind(result)) for kind in kinds}
+        todo |= {f"{result.name}-{kind.__name__}": partial(kind, result) for kind in kinds}
         walked = (traversal, interpolation, arithmetic) if result.walks else ()
-        drawn |= {f"{result.name}-{kind.__name__}": png(kind(result.walks)) for kind in walked}
-    return drawn
+        todo |= {f"{result.name}-{kind.__name__}": partial(kind, result.walks) for kind in walked}
+    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+        return dict(zip(todo, pool.map(png, todo.values()), strict=True))
 
 
-def png(figure: Figure) -> bytes:
-    """The figure without the metadata that would name the program and its version."""
-    buffer = io.BytesIO()
+def png(make: Callable[[], Figure]) -> bytes:
+    """The figure that `make` gives, without the metadata that would name the program and its version."""
+    figure, buffer = make(), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()

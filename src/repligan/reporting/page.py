@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from repligan.config import (
+from repligan.core.config import (
     BoxSource,
     Dataset,
     DrawnSource,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repligan.config import Experiment, Params, Report
-from repligan.errors import InputError
-from repligan.files import existing, read_json, usable
+from repligan.core.config import Experiment, Params, Report
+from repligan.core.errors import InputError
+from repligan.core.files import existing, read_json, usable
 
 
 @dataclass

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from repligan.config import flatten
-from repligan.errors import InputError
-from repligan.files import from_file, sha256, to_bytes, write_bytes
+from repligan.core.config import flatten
+from repligan.core.errors import InputError
+from repligan.core.files import from_file, sha256, to_bytes, write_bytes
 
 KEPT = 2
 

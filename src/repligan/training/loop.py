@@ -23,12 +23,12 @@ import torch
 from click import ClickException
 from torch import nn
 
-from repligan.config import Experiment, Form
-from repligan.datasets.batches import Batches, denormalise, real_batches
-from repligan.files import move_dir, to_bytes, write_bytes
-from repligan.losses import LOSSES
+from repligan.core.config import Experiment, Form
+from repligan.core.files import move_dir, to_bytes, write_bytes
 from repligan.models import build, pack, sample
+from repligan.training.batches import Batches, denormalise, real_batches
 from repligan.training.checkpoints import Checkpoints
+from repligan.training.losses import LOSSES
 from repligan.training.noise import TrainingNoise, fixed_z
 from repligan.training.optimisers import Optimiser
 
@@ -92,7 +92,6 @@ class Training:
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
         self.loss = LOSSES[self.experiment.loss.kind]
         self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
-        self.ones = torch.ones(self.stack, device=self.device)
         sights = [sight for update in self.experiment.schedule for sight in update.sees]
         self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
 
@@ -184,7 +183,8 @@ def train_step(training: Training) -> Seen:
         loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / t.divisor
         optimiser = t.optimisers[update.update]
         optimiser.zero_grad()
-        loss.backward(t.ones)  # the sum over seeds leaves each seed its own gradient
+        # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
+        loss.sum().backward()
         optimiser.step()
         alive = alive and not for_G
         seen[f"loss_{update.update}"].append(loss.detach())
@@ -235,7 +235,8 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
             print(f"{t.name}: stopped at step {t.step}; the same command goes on from there", file=sys.stderr)
             raise SystemExit(128 + stop.signal)
     recorded = {key: torch.stack(rows) for key, rows in t.history.items()}
-    write_bytes(snapshots / "history.safetensors", to_bytes(recorded, {"log_every": experiment.log_every}))
+    # The row in the header: whatever reads the weights depends on it through them.
+    write_bytes(snapshots / "history.safetensors", to_bytes(recorded, experiment.model_dump(mode="json")))
     move_dir(snapshots, out)
     shutil.rmtree(work)
 

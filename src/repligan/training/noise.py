@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from repligan.config import Noise
-from repligan.randomness import Draws, rng
+from repligan.core.config import Noise
+from repligan.core.randomness import Draws, rng
 
 
 def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from repligan.errors import InputError
+from repligan.core.errors import InputError
 
 T = TypeVar("T")
 # Names become names of folders and files: nothing that could lead out of one.

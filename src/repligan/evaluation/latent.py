@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from repligan.config import OPERATIONS, Experiment, Exploration
-from repligan.datasets.batches import denormalise
+from repligan.core.config import OPERATIONS, Experiment, Exploration
+from repligan.core.progress import Progress
 from repligan.evaluation.extractor import CHUNK, extract
 from repligan.evaluation.images import Protocol
 from repligan.evaluation.intervals import interval
 from repligan.models import sample
-from repligan.progress import Progress
+from repligan.training.batches import denormalise
 from repligan.training.noise import fixed_z
 
 MOVED = 0.2  # share of latents whose factor changes, from which on a component is said to move that factor

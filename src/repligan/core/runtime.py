@@ -10,12 +10,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from repligan.errors import InputError
+from repligan.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from repligan.config import Runtime
+    from repligan.core.config import Runtime
 
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from repligan.randomness import BLOCK, Draws, rng
+from repligan.core.randomness import BLOCK, Draws, rng
 
 
 def test_a_draw_is_a_function_of_seed_stream_and_index() -> None:

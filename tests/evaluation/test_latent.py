@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from repligan import config, latent
-from repligan.datasets.batches import denormalise
+from repligan.core import config
+from repligan.evaluation import latent
 from repligan.evaluation.extractor import CHUNK
 from repligan.evaluation.images import Protocol
 from repligan.models import build, sample
+from repligan.training.batches import denormalise
 from repligan.training.noise import fixed_z
 
 DIM, NUM = 4, 2000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from repligan import config
-from repligan.datasets.batches import ImageBatches, denormalise, normalise, real_batches
-from repligan.errors import InputError
+from repligan.core import config
+from repligan.core.errors import InputError
+from repligan.training.batches import ImageBatches, denormalise, normalise, real_batches
 
 
 def test_even_batches_are_real_rows_and_uniform(smoke: config.Params, processed: Path) -> None:

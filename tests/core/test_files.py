@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from repligan import files
-from repligan.errors import InputError
+from repligan.core import files
+from repligan.core.errors import InputError
 
 
 def test_whole_dir_leaves_the_old_content_when_the_block_fails(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from repligan import runtime
-from repligan.config import Runtime
-from repligan.errors import InputError
+from repligan.core import runtime
+from repligan.core.config import Runtime
+from repligan.core.errors import InputError
 
 CPU = Runtime(device="cpu", precision="portable", deterministic=True)
 FAST = Runtime(device="cpu", precision="fast", deterministic=True)
@@ -20,7 +20,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=False)
 
 
-PRELUDE = "from repligan import runtime, config; R = config.Runtime\n"
+PRELUDE = "from repligan.core import runtime, config; R = config.Runtime\n"
 
 
 def test_portable_arithmetic_is_in_force_in_torch() -> None:

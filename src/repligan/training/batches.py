@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from repligan.config import BitsForm, BoxForm, Form, ImagesForm
-from repligan.errors import InputError
-from repligan.files import load_array
-from repligan.randomness import Draws, rng
+from repligan.core.config import BitsForm, BoxForm, Form, ImagesForm
+from repligan.core.errors import InputError
+from repligan.core.files import load_array
+from repligan.core.randomness import Draws, rng
 
 
 class Batches(Protocol):

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repligan.errors import InputError
+from repligan.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-TRAINING_MODULES = ("losses", "randomness", "runtime")
 DIGITS = 6  # significant digits of every written number: below what any metric can resolve
 
 
@@ -167,12 +166,9 @@ def tree_digest(folder: Path, pattern: str) -> str:
 
 def code_digest() -> str:
     """Hex digest of the modules that decide what a training computes: all but those that only look at results."""
-    package = Path(__file__).parent
-    used = ("datasets", "models", "training")
-    parts = [tree_digest(package / folder, "*.py") for folder in used]
-    return hashlib.sha256(
-        "".join([*parts, *(sha256(package / f"{name}.py") for name in TRAINING_MODULES)]).encode()
-    ).hexdigest()
+    package = Path(__file__).parents[1]
+    parts = [tree_digest(package / folder, "*.py") for folder in ("core", "models", "training")]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def rounded(value: float) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from repligan.losses import LOSSES, bce, mse
+from repligan.training.losses import LOSSES, bce, mse
 
 LOGITS = torch.tensor([-3.0, -0.5, 0.0, 2.0])
 

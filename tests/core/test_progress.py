@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from repligan import progress
-from repligan.progress import Progress
+from repligan.core import progress
+from repligan.core.progress import Progress
 
 
 def run(monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, steps: int = 10) -> None:

@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT, compose
 from ruamel.yaml import YAML
 
-from repligan import config
-from repligan.errors import InputError
+from repligan.core import config
+from repligan.core.errors import InputError
 
 
 @pytest.fixture(scope="module")

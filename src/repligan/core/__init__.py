@@ -1,0 +1,1 @@
+"""What every stage needs: params, files, random draws, the runtime, errors."""
