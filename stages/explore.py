@@ -35,7 +35,7 @@ def main(name: str, run: Path, reference: Path, out: Path, params: Path) -> None
     from repligan.evaluation.evaluate import G_at
 
     device = runtime.device(loaded.runtime, experiment.threads)
-    G = G_at(experiment.steps, experiment, loaded.datasets[experiment.dataset].form, run).to(device)
+    G = G_at(None, experiment, loaded.datasets[experiment.dataset].form, run).to(device)
     protocol = images.read(loaded.references[experiment.dataset], reference, device)  # type: ignore[arg-type]
     with whole_dir(out) as folder:
         write_bytes(folder / "pictures.safetensors", to_bytes(latent.pictures(G, experiment, exploration)))

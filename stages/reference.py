@@ -24,7 +24,8 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     existing(processed)
     runtime.apply(loaded.runtime)
 
-    from repligan.evaluation.intervals import interval
+    from repligan.datasets.sources import fetch
+    from repligan.evaluation.intervals import summary
 
     card: dict[str, Any] = reference.model_dump(mode="json")
     with whole_dir(out) as folder:
@@ -35,10 +36,17 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
         else:
             from repligan.evaluation import images
 
+            if isinstance(reference, config.InceptionReference):
+                weights = config.FilesSource(kind="files", layout="images", files=[reference.weights])
+                fetch("inception", weights, folder, Path("downloads"))
+                (folder / reference.weights.name).rename(folder / images.STANDARD)
             device = runtime.device(loaded.runtime, reference.threads)
             protocol, learned = images.make(reference, processed, folder, device)
-            floor, card = protocol.floor(), card | learned
-        write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
+            form = loaded.datasets[name].form
+            ceiling = protocol.ceiling((form.channels, form.size, form.size))  # type: ignore[union-attr]
+            card |= learned | {"ceiling": summary(ceiling)}
+            floor = protocol.floor()
+        write_json(folder / "card.json", card | {"floor": summary(floor)})
 
 
 if __name__ == "__main__":

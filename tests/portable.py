@@ -108,7 +108,7 @@ def explore(params: config.Params, name: str, run: Path, folder: Path, out: Path
 
     row, exploration = params.experiments[name], params.explorations[name]
     device = runtime.device(params.runtime, row.threads)
-    G = G_at(row.steps, row, params.datasets[row.dataset].form, run)
+    G = G_at(None, row, params.datasets[row.dataset].form, run)
     protocol = images.read(params.references[row.dataset], folder, device)
     write_bytes(out / "pictures.safetensors", to_bytes(latent.pictures(G, row, exploration)))
     write_json(out / "scores.json", latent.scores(G, row, exploration, protocol))

@@ -49,8 +49,17 @@ def scale(name: str) -> None:
 
     if not Path("conf", "config.yaml").exists():
         raise InputError("conf/config.yaml: not found; allowed: the repository's folder as the working directory")
-    conf = str(Path("conf").resolve())
-    compose_and_dump("params.yaml", conf, None, "config", conf, [f"scale={name}"])
+    conf, aside = str(Path("conf").resolve()), Path(".params.yaml.partial")
+    try:
+        compose_and_dump(aside, conf, None, "config", conf, [f"scale={name}"])
+        config.load(aside, called="conf")
+        aside.replace("params.yaml")
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # of hydra, omegaconf or PyYAML
+        raise InputError(f"conf: {error}; allowed: YAML whose tables are those of conf/config.yaml") from None
+    finally:
+        aside.unlink(missing_ok=True)
     click.echo(f"params.yaml: now at the {name} scale")
 
 
@@ -105,7 +114,7 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
     experiment = loaded.experiments[name]
     device = runtime.device(loaded.runtime, experiment.threads)
     form = loaded.datasets[experiment.dataset].form
-    G = G_at(experiment.steps, experiment, form, Path("data/runs") / name).to(device)
+    G = G_at(None, experiment, form, Path("data/runs") / name).to(device)
     walks = {walk: img.numpy() for walk, img in latent.pictures(G, experiment, row, seed).items()}
     write_bytes(out, figures.png(partial(getattr(figures, what), walks)))
     click.echo(f"{out}: {what} of {loaded.called(name)}")

@@ -55,10 +55,10 @@ def training(params: Params) -> Iterator[str]:
 def _step_seconds(started: Training) -> float:
     from repligan.training import loop
 
-    loop.summarised(loop.train_step(started), 1)  # the first step also sets things up
+    loop.summarised(started, loop.train_step(started))  # the first step also sets things up
     began, steps = time.monotonic(), 0
     while time.monotonic() - began < TIMED:
-        loop.summarised(loop.train_step(started), 1)  # brings values to the CPU: waits for the device
+        loop.summarised(started, loop.train_step(started))  # brings values to the CPU: waits for the device
         steps += 1
     return (time.monotonic() - began) / steps
 

@@ -239,6 +239,8 @@ def _log_identity(store: Store, run_id: str, key: str, params: Params, result: R
     tags = {RESULT: key, "scale": params.scale, "dataset": name, "source": result.report.source}
     if params.datasets[name].standin_for:
         tags["standin_for"] = str(params.datasets[name].standin_for)
+    if "alarms" in result.metrics:
+        tags["alarms"] = ", ".join(sorted({alarm["kind"] for alarm in result.metrics["alarms"]})) or "none"
     values = {"scale": params.scale, **_flat(result.experiment), **_flat(params.runtime, "runtime")}
     store.client.log_batch(
         run_id,

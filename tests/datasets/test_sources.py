@@ -271,9 +271,9 @@ class TestPlaces:
         (place.root / "b").write_bytes(b"x" + BODY[1:])
         unknown = "~no-such-user/a.bin"
         line = place.refuse(str(place.root / "c"), str(place.root / "b"), "ftp://host/a", unknown, **DIGESTS)
-        assert f"(1) {place.root / 'c'} -> not found" in line
+        assert f"(1) {place.root / 'c'} -> no such file or folder" in line
         assert f"(2) {place.root / 'b'} -> found md5" in line
-        assert "(3) ftp://host/a -> not found; allowed: http://, https://, file:// or a path" in line
+        assert "(3) ftp://host/a -> no such file or folder, and no http://, https:// or file:// address" in line
         assert f"(4) {unknown} -> Could not determine home directory" in line
         assert f"Get it by hand and put it at {place.kept()}, or name" in line
         assert list(place.kept().parent.iterdir()) == []

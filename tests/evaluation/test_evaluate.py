@@ -56,7 +56,7 @@ def test_bits1010_starts_in_the_middle(evaluations: dict[str, evaluate.Evaluatio
 def test_d_alone_has_losses_only(evaluations: dict[str, evaluate.Evaluation]) -> None:
     alone = evaluations["bits1010-d-alone"]
     assert (alone.stats, alone.pictures, alone.steps) == ({}, {}, [])
-    assert set(alone.end()) == {"D_real", "D_gen", "loss_D"}
+    assert set(alone.end()) == {"D_real", "D_gen", "acc_D", "loss_D"}
 
 
 def test_end_averages_the_last_tenth(evaluations: dict[str, evaluate.Evaluation]) -> None:
@@ -93,13 +93,18 @@ def test_metrics_name_their_protocol(smoke: config.Params, evaluations: dict[str
 
 
 def test_metrics_of_an_image_gan_name_what_its_data_stand_in_for(smoke: config.Params) -> None:
-    evaluation = evaluate.Evaluation([0], {"fd": np.array([[1.0, 3.0]])}, {"loss_D": np.ones((20, 1))}, {})
+    evaluation = evaluate.Evaluation(
+        [0, 4], {"fd_cnn_5": np.array([[1.0, 3.0], [0.5, 0.7]])}, {"loss_D": np.ones((20, 1))}, {}
+    )
     report = smoke.reports["dcgan-svhn"].model_copy(update={"milestones": [0]})
     row, dataset = smoke.experiments["dcgan-svhn"], smoke.datasets["drawn-digits"]
     metrics = tables.metrics(row, dataset, report, "smoke", evaluation, {"repeats": 5})
     assert (metrics["dataset"], metrics["standin_for"]) == ("drawn-digits", "svhn")
     assert metrics["over"] == "5 draws of one seed"
-    assert (metrics["step_0"]["fd"]["mean"], metrics["end"]) == (2.0, {"loss_D": {"mean": 1.0}})
+    assert (metrics["step_0"]["fd_cnn_5"]["mean"], metrics["end"]) == (2.0, {"loss_D": {"mean": 1.0}})
+    assert metrics["model"] == {"step": 4, "rule": "the last snapshot, whatever its metrics"}
+    assert (metrics["best"]["step"], metrics["best"]["fd_cnn_5"]["mean"], metrics["alarms"]) == (4, 0.6, [])
+    assert "lowest mean fd_cnn_5" in metrics["best"]["rule"]
 
 
 def test_every_z_is_the_whole_input_space() -> None:

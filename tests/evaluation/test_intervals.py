@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from repligan.evaluation.intervals import bootstrap, interval, wilson
+from repligan.evaluation.intervals import bootstrap, interval, summary, wilson
 
 
 def test_wilson_against_the_formula() -> None:
@@ -41,3 +41,10 @@ def test_bootstrap_covers_as_often_as_it_says() -> None:
 def test_one_value_has_no_interval() -> None:
     assert interval(np.array([2.0])) == {"mean": 2.0}
     assert set(interval(np.array([True, False]))) == {"mean", "lo", "hi"}
+
+
+def test_a_summary_has_the_spread_of_what_is_not_yes_or_no() -> None:
+    found = summary({"x": np.array([1.0, 2.0, 3.0]), "yes": np.array([True, False]), "one": np.array([1.0])})
+    assert found["x"]["sd"] == pytest.approx(1)
+    assert "sd" not in found["yes"]
+    assert found["one"] == {"mean": 1.0}

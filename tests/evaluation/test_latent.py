@@ -11,10 +11,10 @@ from torch import nn
 
 from repligan.core import config
 from repligan.evaluation import latent
-from repligan.evaluation.extractor import CHUNK
+from repligan.evaluation.extractor import CHUNK, Seen
 from repligan.evaluation.images import Protocol
 from repligan.models import build, sample
-from repligan.training.batches import denormalise
+from repligan.training.batches import denormalise, normalise
 from repligan.training.noise import fixed_z
 
 DIM, NUM = 4, 2000
@@ -150,10 +150,9 @@ class Eye(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Linear(1, 1)  # says where the extractor is
 
-    def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        bright = img.mean(dim=(1, 2, 3))[:, None]
+    def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        bright = normalise(img).mean(dim=(1, 2, 3))[:, None]
         return bright, (torch.cat([-bright, bright], dim=1), torch.tensor([[1.0, 0.0]]).expand(len(img), -1))
 
 
@@ -165,7 +164,7 @@ def scored(smoke: config.Params, factors: dict[str, list[str]], num: int = NUM) 
     row = smoke.experiments["dcgan-anime"].model_copy(update={"z": noise})
     walk = smoke.explorations["dcgan-anime"].model_copy(update={"reach": 3.0, "num": num})
     reference = smoke.references["drawn-anime"]
-    protocol = Protocol(reference, Eye(), torch.empty(0, 1), torch.empty(0, 2), factors)  # type: ignore[arg-type]
+    protocol = Protocol(reference, Eye(), Seen(torch.empty(0, 1), ()), torch.empty(0), torch.empty(0), factors)  # type: ignore[arg-type]
     return latent.scores(Lamp(0.1), row, walk, protocol)
 
 

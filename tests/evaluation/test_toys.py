@@ -36,6 +36,9 @@ def test_pattern_and_ranges() -> None:
     stats = toys.pattern_statistics(points, BOUNDS)
     assert stats["match"].tolist() == [True, True, False]
     assert stats["inside"].tolist() == [True, False, False]
+    assert stats["inside_0"].tolist() == stats["inside_2"].tolist() == [True, False, True]
+    assert stats["inside_1"].tolist() == [True, False, False]
+    assert stats["inside_3"].tolist() == [True, False, True]
     np.testing.assert_allclose(stats["out_1"], [0.1, 0.3, 0.6], rtol=1e-6)
 
 

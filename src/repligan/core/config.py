@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -228,7 +228,29 @@ class CnnReference(Strict):
     threads: Threads
 
 
-Reference = Annotated[DrawsReference | CnnReference, Field(discriminator="kind")]
+class InceptionReference(Strict):
+    """The standard Inception-v3 with the converted TensorFlow weights in `weights`, so that FIDs compare with published
+    ones; `num` images a side, `repeats` times.
+
+    `weights` needs its sha256: torch unpickles the file, which runs whatever code is in it.
+    """
+
+    kind: Literal["inception"]
+    weights: File
+    num: Annotated[int, Field(ge=2)]
+    repeats: Annotated[int, Field(ge=2)]
+    threads: Threads
+
+    @field_validator("weights")
+    @classmethod
+    def _is_the_known_file(cls, weights: File) -> File:
+        if weights.sha256 is None:
+            raise ValueError("sha256: found none; allowed: the file's, 64 hex digits")
+        return weights
+
+
+ImageReference = CnnReference | InceptionReference
+Reference = Annotated[DrawsReference | CnnReference | InceptionReference, Field(discriminator="kind")]
 
 
 class Noise(Strict):
@@ -323,10 +345,24 @@ class Update(Strict):
         return self
 
 
+class Alarms(Strict):
+    """What is raised once it holds at every logged step for `lasting` steps; `stop`: whether training then ends.
+
+    `accuracy`: D is right about at least this share of a batch; `spread`: the variance of G's images is at most this
+    share of the real ones'; `twins`: at least this share of G's images nearly equal another one of the batch.
+    """
+
+    lasting: Positive
+    accuracy: Annotated[float, Field(gt=0.5, le=1)]
+    spread: Annotated[float, Field(ge=0, lt=1)]
+    twins: Annotated[float, Field(gt=0, le=1)]
+    stop: bool
+
+
 class Experiment(Strict):
     """One GAN: data, noise, two networks, loss, optimiser, and the ordered updates of one step.
 
-    Losses are recorded every `log_every` steps, weights kept every `snapshot_every`.
+    Losses are recorded every `log_every` steps, weights kept every `snapshot_every`; only image GANs have `alarms`.
     """
 
     dataset: str
@@ -342,6 +378,7 @@ class Experiment(Strict):
     log_every: Positive
     snapshot_every: Positive
     threads: Threads
+    alarms: Alarms | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Experiment:
@@ -353,6 +390,9 @@ class Experiment(Strict):
             raise ValueError(f"log_every: found {self.log_every}; allowed: at most steps, {self.steps}")
         if isinstance(self.G, Identity) and any(u.update == "G" for u in self.schedule):
             raise ValueError("schedule: found an update of G; allowed for G.kind identity: updates of D")
+        if (self.alarms is None) != self.stacked:
+            found, allowed = ("none", "a table for image GANs") if self.alarms is None else ("a table", "null for toys")
+            raise ValueError(f"alarms: found {found}; allowed: {allowed}")
         if self.schedule[0].sees[-1] in ("same_z", "same_img"):
             raise ValueError(f"schedule: found {self.schedule[0].sees[-1]} first; allowed: real, fresh_z")
         return self
@@ -362,9 +402,10 @@ class Experiment(Strict):
         """Whether all seeds train as one stack of networks; a convolutional GAN has one seed."""
         return isinstance(self.D, Mlp)
 
-    def snapshot_steps(self) -> list[int]:
-        """The steps after which weights are kept: 0, every `snapshot_every`, and the last."""
-        return sorted({*range(0, self.steps, self.snapshot_every), self.steps})
+    def snapshot_steps(self, last: int | None = None) -> list[int]:
+        """The steps after which weights are kept: 0, every `snapshot_every`, and the last, by default `steps`."""
+        last = self.steps if last is None else last
+        return sorted({*range(0, last, self.snapshot_every), last})
 
 
 class Exploration(Strict):
@@ -424,10 +465,12 @@ class Params(Strict):
         _same_keys("references", self.references, self.datasets)
         _same_keys("reports", self.reports, self.experiments)
         for key, dataset in self.datasets.items():
-            reference, wanted = self.references[key], "cnn" if isinstance(dataset.form, ImagesForm) else "draws"
-            if reference.kind != wanted:
-                raise ValueError(f"references.{key}.kind: found {reference.kind!r}; allowed: {wanted!r}")
-            if isinstance(reference, CnnReference) and isinstance(dataset.form, ImagesForm):
+            reference = self.references[key]
+            wanted = ("cnn", "inception") if isinstance(dataset.form, ImagesForm) else ("draws",)
+            if reference.kind not in wanted:
+                allowed = " or ".join(map(repr, wanted))
+                raise ValueError(f"references.{key}.kind: found {reference.kind!r}; allowed: {allowed}")
+            if not isinstance(reference, DrawsReference) and isinstance(dataset.form, ImagesForm):
                 _fits_images(f"references.{key}", reference, dataset.form)
         of_images = {key: row for key, row in self.experiments.items() if not row.stacked}
         _same_keys("explorations", self.explorations, of_images)
@@ -446,8 +489,12 @@ class Params(Strict):
 
 
 def _same_keys(table: str, rows: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    if rows.keys() != wanted.keys():
-        raise ValueError(f"{table}: found {', '.join(sorted(rows))}; allowed: just {', '.join(sorted(wanted))}")
+    if missing := sorted(wanted.keys() - rows.keys()):
+        raise ValueError(
+            f"{table}: found no row {', '.join(missing)}; allowed: one each of {', '.join(sorted(wanted))}"
+        )
+    if unknown := sorted(rows.keys() - wanted.keys()):
+        raise ValueError(f"{table}: found {', '.join(unknown)}; allowed: just {', '.join(sorted(wanted))}")
 
 
 def _fits_data(key: str, experiment: Experiment, dataset: Dataset) -> None:
@@ -483,15 +530,18 @@ def _fits_latents(key: str, exploration: Exploration, experiment: Experiment) ->
         raise ValueError(f"{key}.components: found {highest}; allowed: 0 to {experiment.z.dim - 1}, those of z")
 
 
-def _fits_images(key: str, reference: CnnReference, form: ImagesForm) -> None:
-    if reference.batch > form.train:
+def _fits_images(key: str, reference: ImageReference, form: ImagesForm) -> None:
+    if isinstance(reference, CnnReference) and reference.batch > form.train:
         raise ValueError(f"{key}.batch: found {reference.batch}; allowed: at most {form.train} training images")
     if 2 * reference.num > form.train:
         raise ValueError(f"{key}.num: found {reference.num}; allowed: at most half of {form.train} training images")
 
 
-def load(path: Path) -> Params:
-    """Read and check params.yaml; raises InputError naming the file, the key, what was found, what is allowed."""
+def load(path: Path, called: str | None = None) -> Params:
+    """Read and check params.yaml; raises InputError naming the file, the key, what was found, what is allowed.
+
+    `called`: another name for the file, where people know it under one.
+    """
     try:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -502,7 +552,7 @@ def load(path: Path) -> Params:
         raise InputError(f"{path}: {where}: {error.problem}; allowed: YAML 1.2") from None
     except (YAMLError, ValueError, RecursionError):  # ruamel lets the errors of int() and date() through
         raise InputError(f"{path}: found what is no YAML; allowed: YAML 1.2 as UTF-8 text") from None
-    return _checked(path, data)
+    return _checked(Path(called or path), data)
 
 
 def with_exploration(path: Path, params: Params, name: str, changes: dict[str, Any]) -> Exploration:

@@ -8,7 +8,7 @@ import os
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -280,13 +280,14 @@ def _members(path: Path) -> list[str]:
     """Names of the image files in an archive, in its order."""
     if zipfile.is_zipfile(existing(path)):
         with zipfile.ZipFile(path) as archive:
-            return _images(name for name in archive.namelist() if not name.endswith("/"))
-    with tarfile.open(path) as archive:
-        return _images(member.name for member in archive if member.isfile())
-
-
-def _images(names: Iterable[str]) -> list[str]:
-    return [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES and _shown(name)]
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    else:
+        with tarfile.open(path) as archive:
+            names = [member.name for member in archive if member.isfile()]
+    found = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES and _shown(name)]
+    if not found:
+        raise InputError(f"{path}: found no images among {len(names)} files; allowed: {', '.join(sorted(SUFFIXES))}")
+    return found
 
 
 def _shown(name: str) -> bool:

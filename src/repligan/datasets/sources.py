@@ -178,7 +178,7 @@ def _copy(place: str, file: File, aside: Path) -> None:
             raise InputError(f"{place}: found a folder for {file.name}; allowed: a folder for a name ending in .zip")
         _pack(path, aside)
     elif not path.is_file():
-        raise _Unfit("not found; allowed: http://, https://, file:// or a path")
+        raise _Unfit("no such file or folder, and no http://, https:// or file:// address")
     elif not os.access(path, os.R_OK):
         raise _Unfit("not readable")
     else:

@@ -6,7 +6,7 @@ A repeat is a seed where an experiment has many, else a draw of z and of the rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from repligan.core.config import (
     BitsForm,
     BoxForm,
-    CnnReference,
+    DrawsReference,
     Experiment,
     Form,
     Identity,
@@ -28,8 +28,9 @@ from repligan.core.progress import Progress
 from repligan.core.randomness import rng
 from repligan.evaluation import images, toys
 from repligan.evaluation.extractor import CHUNK
-from repligan.evaluation.intervals import interval
+from repligan.evaluation.intervals import interval, summary
 from repligan.models import build, sample, unpack
+from repligan.training.alarms import Alarm, raised
 from repligan.training.batches import denormalise
 from repligan.training.loop import SAMPLES, snapshot_name
 from repligan.training.noise import draw, fixed_z
@@ -42,17 +43,23 @@ LAST = 0.1  # share of a training over which its final losses are averaged
 
 @dataclass
 class Evaluation:
-    """stats: metric -> [T, R] at `steps` [T]; history: loss -> [L, S]; pictures: step -> what G made."""
+    """stats: metric -> [T, R] at `steps` [T]; history: loss -> [L, S]; pictures: step -> what G made; alarms: those
+    of an image GAN's training."""
 
     steps: list[int]
     stats: Stats
     history: Stats
     pictures: dict[str, torch.Tensor]
+    alarms: list[Alarm] = field(default_factory=list)
+
+    def best(self, metric: str) -> int:
+        """The step of the snapshot with the lowest mean of `metric`."""
+        return self.steps[int(self.stats[metric].mean(axis=1).argmin())]
 
     def at(self, step: int) -> dict[str, dict[str, float]]:
         """metric -> mean and interval at a snapshot."""
         row = self.steps.index(step)
-        return {key: interval(values[row]) for key, values in self.stats.items()}
+        return summary({key: values[row] for key, values in self.stats.items()})
 
     def end(self) -> dict[str, dict[str, float]]:
         """loss -> mean and interval over the seeds, each averaged over the last tenth of its training."""
@@ -63,9 +70,9 @@ def evaluate(
     name: str, experiment: Experiment, form: Form, run: Path, measure: Measure, device: torch.device
 ) -> Evaluation:
     """Measure every snapshot in the folder `run`; a G without weights has only its D's losses."""
-    history, _ = from_file(run / "history.safetensors")
+    history, note = from_file(run / "history.safetensors")
     pictures: dict[str, torch.Tensor] = {}
-    steps = [] if isinstance(experiment.G, Identity) else experiment.snapshot_steps()
+    steps = [] if isinstance(experiment.G, Identity) else experiment.snapshot_steps(note["last"])
     rows: list[Stats] = []
     progress = Progress(f"{name}: evaluating", len(steps))
     for i, step in enumerate(steps):
@@ -74,11 +81,14 @@ def evaluate(
         pictures[f"{step:08d}"] = picture
         progress(i + 1)
     stats = {key: np.stack([row[key] for row in rows]) for key in (rows[0] if rows else {})}
-    return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures)
+    alarms = raised(history, experiment.alarms, experiment.log_every) if experiment.alarms else []
+    return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures, alarms)
 
 
-def G_at(step: int, experiment: Experiment, form: Form, run: Path) -> torch.nn.Module:
-    """G with the weights after `step`, on the CPU; raises InputError if they are missing or damaged."""
+def G_at(step: int | None, experiment: Experiment, form: Form, run: Path) -> torch.nn.Module:
+    """G with the weights after `step`, None for the last, on the CPU; raises InputError if missing or damaged."""
+    if step is None:
+        step = int(from_file(run / "history.safetensors")[1]["last"])
     G, D = build(experiment, form, range(experiment.seeds))
     with usable(run / snapshot_name(step)):
         unpack(from_file(run / snapshot_name(step))[0], G, D)
@@ -95,7 +105,7 @@ def measure_of(
         case BoxForm():
             return _pattern(experiment, load_array(processed / "bounds.npy"), reference.num)
         case ImagesForm():
-            assert isinstance(reference, CnnReference)
+            assert not isinstance(reference, DrawsReference)
             return _images(experiment, images.read(reference, folder, device))
 
 

@@ -6,6 +6,9 @@ image was rotated (Gidaris et al. 2018, "Unsupervised representation learning by
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import nn
@@ -56,6 +59,32 @@ class Extractor(nn.Module):
         features = self.body(img)
         return features, self.head(features).split(self.values, dim=1)
 
+    def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The same of uint8 images [N, C, H, W]."""
+        return self(normalise(img).to(self.head.weight.device))
+
+
+class Eye(Protocol):
+    """Whatever turns uint8 images [N, C, H, W] into (features [N, d], logits [N, values] of each factor)."""
+
+    def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]: ...
+
+
+@dataclass
+class Seen:
+    """What an extractor saw in N images, on the CPU: features [N, d] and, of each factor, logits [N, values]."""
+
+    features: torch.Tensor
+    logits: tuple[torch.Tensor, ...]
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The likeliest value of each factor, int64 [N, K]."""
+        return torch.stack([one.argmax(dim=1) for one in self.logits], dim=1)
+
+    def __getitem__(self, rows: torch.Tensor) -> Seen:
+        return Seen(self.features[rows], tuple(one[rows] for one in self.logits))
+
 
 def fit(
     config: CnnReference, img: np.ndarray, labels: np.ndarray | None, values: list[int], device: torch.device
@@ -91,15 +120,11 @@ def pose(img: np.ndarray, labels: np.ndarray | None, index: int) -> tuple[np.nda
 
 
 @torch.no_grad()
-def extract(net: Extractor, img: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [N, d], values int64 [N, K]) of uint8 images [N, C, H, W], a chunk in memory at a time, on the CPU."""
-    device = net.head.weight.device
-    features, values = [], []
-    for start in range(0, len(img), CHUNK):
-        found, logits = net(normalise(img[start : start + CHUNK]).to(device))
-        features.append(found.cpu())
-        values.append(torch.stack([one.argmax(dim=1) for one in logits], dim=1).cpu())
-    return torch.cat(features), torch.cat(values)
+def extract(net: Eye, img: np.ndarray) -> Seen:
+    """What `net` sees in uint8 images [N, C, H, W], a chunk in memory at a time."""
+    chunks = [net.look(img[start : start + CHUNK]) for start in range(0, len(img), CHUNK)]
+    features, logits = zip(*chunks, strict=True)
+    return Seen(torch.cat(features).cpu(), tuple(torch.cat(one).cpu() for one in zip(*logits, strict=True)))
 
 
 def accuracy(net: Extractor, img: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -108,5 +133,5 @@ def accuracy(net: Extractor, img: np.ndarray, labels: np.ndarray | None) -> np.n
     for start in range(0, len(img), CHUNK):
         rows = slice(start, start + CHUNK)
         seen, wanted = pose(img[rows], None if labels is None else labels[rows], start)
-        right += (extract(net, seen)[1].numpy() == wanted).sum(axis=0)
+        right += (extract(net, seen).values.numpy() == wanted).sum(axis=0)
     return right / len(img)

@@ -27,6 +27,14 @@ def interval(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "lo": lo, "hi": hi}
 
 
+def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """metric -> `interval` of its values [R], with their standard deviation where they are not yes or no."""
+    return {
+        key: interval(v) | ({"sd": float(v.std(ddof=1))} if v.dtype != bool and len(v) > 1 else {})
+        for key, v in values.items()
+    }
+
+
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's score interval of a share (1927)."""
     from scipy.special import ndtri

@@ -14,7 +14,7 @@ import torch
 
 from repligan.core.config import OPERATIONS, Experiment, Exploration
 from repligan.core.progress import Progress
-from repligan.evaluation.extractor import CHUNK, extract
+from repligan.evaluation.extractor import CHUNK, Seen, extract
 from repligan.evaluation.images import Protocol
 from repligan.evaluation.intervals import interval
 from repligan.models import sample
@@ -86,13 +86,13 @@ def _components(G: torch.nn.Module, experiment: Experiment, config: Exploration,
     """
     z = fixed_z(experiment.z, 0, config.num, "moved_z")[0]
     stranger = _seen(G, fixed_z(experiment.z, 0, config.num, "stranger_z")[0], protocol)
-    unit = float(_distance(_seen(G, z, protocol)[0], stranger[0]).mean()) or 1.0  # 0: a G of one image
+    unit = float(_distance(_seen(G, z, protocol), stranger).mean()) or 1.0  # 0: a G of one image
     moves, shifts, counts = [], [], []
     progress = Progress("exploring components", experiment.z.dim)
     for component in range(experiment.z.dim):
         low, high = (_seen(G, end, protocol) for end in traverse(z, component, config.reach, 2).unbind(1))
-        changed = (low[1] != high[1]).double().mean(dim=0).tolist() if protocol.factors else []
-        shift = float(_distance(low[0], high[0]).mean() / unit)
+        changed = (low.values != high.values).double().mean(dim=0).tolist() if protocol.factors else []
+        shift = float(_distance(low, high).mean() / unit)
         moves.append({"shift": shift} | dict(zip(protocol.factors, changed, strict=True)))
         shifts.append(shift)
         counts.append(sum(share >= MOVED for share in changed))
@@ -109,22 +109,22 @@ def _arithmetic(G: torch.nn.Module, experiment: Experiment, config: Exploration,
     a, b, other = fixed_z(experiment.z, 0, 3 * config.num, "parents")[0].split(config.num)
     results = arithmetic(a, b).unbind(1)
     seen = [_seen(G, z, protocol) for z in (*results, (a + b) / 2, other)]
-    (A, A_values), (B, B_values) = seen[:2]
-    unit = float((_distance(A, seen[-1][0]) + _distance(B, seen[-1][0])).mean() / 2) or 1.0
+    A, B = seen[:2]
+    unit = float((_distance(A, seen[-1]) + _distance(B, seen[-1])).mean() / 2) or 1.0
     table = {}
-    for name, (features, values) in zip((*OPERATIONS[2:], "(A + B) / 2", "stranger"), seen[2:], strict=True):
-        row = {"distance": interval((_distance(features, A) + _distance(features, B)).numpy() / 2 / unit)}
+    for name, one in zip((*OPERATIONS[2:], "(A + B) / 2", "stranger"), seen[2:], strict=True):
+        row = {"distance": interval((_distance(one, A) + _distance(one, B)).numpy() / 2 / unit)}
         if protocol.factors:
-            like = ((values == A_values) | (values == B_values)).double().mean(dim=1)
+            like = ((one.values == A.values) | (one.values == B.values)).double().mean(dim=1)
             row["inherits"] = interval(like.numpy())
         table[name] = row
     return table
 
 
-def _seen(G: torch.nn.Module, z: torch.Tensor, protocol: Protocol) -> tuple[torch.Tensor, torch.Tensor]:
+def _seen(G: torch.nn.Module, z: torch.Tensor, protocol: Protocol) -> Seen:
     return extract(protocol.net, render(G, z).numpy())
 
 
-def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _distance(a: Seen, b: Seen) -> torch.Tensor:
     # numpy's root: torch.sqrt gives other bits on other CPU models.
-    return torch.from_numpy((a.double() - b.double()).square().sum(dim=1).numpy() ** 0.5)
+    return torch.from_numpy((a.features.double() - b.features.double()).square().sum(dim=1).numpy() ** 0.5)

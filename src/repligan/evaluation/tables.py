@@ -37,7 +37,22 @@ def metrics(
         "over": f"{experiment.seeds} seeds" if experiment.stacked else f"{card['repeats']} draws of one seed",
         "protocol": card,
         "end": evaluation.end(),
-        **{f"step_{step}": evaluation.at(step) for step in report.milestones if evaluation.steps},
+        **{f"step_{step}": evaluation.at(step) for step in report.milestones if step in evaluation.steps},
+        **({} if experiment.stacked else _of_images(evaluation)),
+    }
+
+
+def _of_images(evaluation: Evaluation) -> dict[str, Any]:
+    distance = next(key for key in evaluation.stats if key.startswith("fd_"))
+    best, final = evaluation.best(distance), evaluation.steps[-1]
+    return {
+        "model": {"step": final, "rule": "the last snapshot, whatever its metrics"},
+        "best": {
+            "step": best,
+            "rule": f"lowest mean {distance} of all snapshots, on these draws",
+            **evaluation.at(best),
+        },
+        "alarms": [alarm._asdict() for alarm in evaluation.alarms],
     }
 
 

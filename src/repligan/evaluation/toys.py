@@ -41,13 +41,16 @@ def decode(bits: np.ndarray) -> np.ndarray:
 
 
 def pattern_statistics(points: np.ndarray, bounds: np.ndarray) -> dict[str, np.ndarray]:
-    """Of points [S, n, 4]: match: share that is 1010 at threshold 0.5; inside: share within `bounds` [2, 4]
-    in all components; out_0 ... out_3: mean of each component."""
+    """Of points [S, n, 4]: match: share that is 1010 at threshold 0.5; inside: share within `bounds` [2, 4] in all
+    components, inside_0 ... inside_3: in each; out_0 ... out_3: mean of each component."""
     low, high = bounds
+    within = (points >= low) & (points <= high)
+    components = range(points.shape[2])
     return {
         "match": _share(((points >= 0.5) == PATTERN).all(axis=2)),
-        "inside": _share(((points >= low) & (points <= high)).all(axis=2)),
-        **{f"out_{i}": points[..., i].mean(axis=1) for i in range(points.shape[2])},
+        "inside": _share(within.all(axis=2)),
+        **{f"inside_{i}": _share(within[..., i]) for i in components},
+        **{f"out_{i}": points[..., i].mean(axis=1) for i in components},
     }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
 Walks = Mapping[str, "np.ndarray"]
+ALONE = ("tv", "distinct", "class_tv", "luma")  # metrics with a panel of their own; the rest is in tables
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 DPI = 110
 plt.rcParams.update(
@@ -92,7 +93,7 @@ def losses(result: Result) -> Figure:
 def curves(result: Result) -> Figure:
     """Every metric over the steps, shares in one panel, the others in one each, with the real-vs-real floor."""
     shares = [metric for metric in result.measured if metric in SHARES]
-    others = [metric for metric in result.measured if metric not in SHARES and not metric.startswith("out_")]
+    others = [metric for metric in result.measured if metric in ALONE or metric.startswith("fd_")]
     outputs = [metric for metric in result.measured if metric.startswith("out_")]
     panels = [group for group in (shares, outputs, *([metric] for metric in others)) if group]
     figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.1), squeeze=False)
@@ -182,5 +183,6 @@ def overview(results: Sequence[Result]) -> Figure:
         for ax, step in ((first, steps[0]), (last, steps[-1])):
             show(ax, result, step)
             ax.set_title(f"{result.called}\nstep {step}", fontsize=8)
-        _panel(curve, result, [metric for metric in result.measured if metric in SHARES] or result.measured[:1])
+        distance = [metric for metric in result.measured if metric.startswith("fd_")]
+        _panel(curve, result, distance or [metric for metric in result.measured if metric in SHARES])
     return figure

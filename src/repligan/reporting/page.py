@@ -18,6 +18,7 @@ from repligan.core.config import (
     MlxtendSource,
     Params,
 )
+from repligan.reporting.compare import CARD, card, column, comparable
 from repligan.reporting.results import Result
 from repligan.reporting.words import label, with_interval
 
@@ -33,7 +34,19 @@ def render(params: Params, results: Sequence[Result], figures: Mapping[str, byte
         scale=params.scale,
         overview=_inline(figures["overview"]),
         experiments=[_section(params, result, figures) for result in results],
+        compared=[_side_by_side(group) for group in comparable(results)],
     )
+
+
+def _side_by_side(group: Sequence[Result]) -> dict[str, Any]:
+    """One table of experiments whose values share a card."""
+    metrics = group[0].measured
+    shown = {metric: [with_interval(metric, v) for v in column(group, metric, "best")] for metric in metrics}
+    return {
+        "card": [(key.replace("_", " "), str(value)[:40]) for key, value in card(group[0]).items()],
+        "names": [f"{result.called}, step {result.metrics['best']['step']}" for result in group],
+        "rows": [(label(metric), cells) for metric, cells in shown.items()],
+    }
 
 
 def data_in_words(dataset: Dataset) -> str:
@@ -59,11 +72,14 @@ def data_in_words(dataset: Dataset) -> str:
 def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> dict[str, Any]:
     experiment, metrics = result.experiment, result.metrics
     steps = [f"step_{step}" for step in result.report.milestones if f"step_{step}" in metrics]
+    columns = {step.replace("_", " "): metrics[step] for step in steps}
+    if "best" in metrics:
+        columns[f"best: step {metrics['best']['step']}"] = metrics["best"]
+    columns["real against real"] = result.floor
+    if "ceiling" in metrics["protocol"]:
+        columns["noise against real"] = metrics["protocol"]["ceiling"]
     rows = [
-        {
-            "label": label(metric),
-            "cells": [with_interval(metric, values[metric]) for values in (*(metrics[s] for s in steps), result.floor)],
-        }
+        {"label": label(metric), "cells": [with_interval(metric, values[metric]) for values in columns.values()]}
         for metric in result.measured
     ]
     return {
@@ -76,7 +92,12 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         f"batch {experiment.batch}",
         "over": metrics["over"],
         "protocol": _protocol(metrics["protocol"]),
-        "steps": [step.replace("_", " ") for step in steps],
+        "columns": list(columns),
+        "rules": [metrics[which]["rule"] for which in ("model", "best") if which in metrics],
+        "card": [(key.replace("_", " "), metrics["protocol"][key]) for key in (*CARD, "seeds") if "model" in metrics],
+        "alarms": [
+            f"{alarm['kind']}: steps {alarm['first']} to {alarm['last']}" for alarm in metrics.get("alarms", ())
+        ],
         "rows": rows,
         "end": [(label(key), with_interval(key, value)) for key, value in sorted(metrics["end"].items())],
         "latent": _latent(result),
@@ -113,11 +134,13 @@ def _spaced(value: Mapping[str, float]) -> tuple[str, str]:
 def _protocol(card: Mapping[str, Any]) -> str:
     if card["kind"] == "draws":
         return f"real against real: {card['num']} real draws in the place of G's, {card['repeats']} times"
-    right, task = 100 * card["accuracy"]["heldout"], card["task"]
-    return (
-        f"features of a classifier of {task} trained in this pipeline ({right:.1f} % right on held-out images); "
-        f"{card['num']} images a side, {card['repeats']} times; real against real: two halves of the training images"
-    )
+    if card["kind"] == "inception":
+        features = "features of Inception-v3"
+    else:
+        right = 100 * card["accuracy"]["heldout"]
+        features = f"features of a classifier of {card['task']} trained here ({right:.1f} % right on held-out images)"
+    times = f"{card['num']} images a side, {card['repeats']} times"
+    return f"{features}; {times}; real against real: two halves of the training images"
 
 
 def _inline(content: bytes) -> str:

@@ -70,7 +70,7 @@ def _read_one(params: Params, name: str, data: Path, metrics: Path) -> Result:
     )
     with usable(metrics / f"{name}.json"):
         missing = set(result.floor) - set(result.measured) if pictures else ()
-        steps = [result.metrics[f"step_{step}"] for step in result.report.milestones if pictures]
+        steps = [result.metrics[f"step_{step}"] for step in result.report.milestones if step in pictures]
         if missing or not result.metrics["end"] or any(set(step) != set(result.floor) for step in steps):
             raise ValueError("its metrics are not those of the curves and params.yaml")
     return result

@@ -26,6 +26,7 @@ from torch import nn
 from repligan.core.config import Experiment, Form
 from repligan.core.files import move_dir, to_bytes, write_bytes
 from repligan.models import build, pack, sample
+from repligan.training.alarms import signs, standing
 from repligan.training.batches import Batches, denormalise, real_batches
 from repligan.training.checkpoints import Checkpoints
 from repligan.training.losses import LOSSES
@@ -37,6 +38,7 @@ from repligan.training.optimisers import Optimiser
 LANES = 32
 CHECKPOINT_SECONDS = float(os.environ.get("REPLIGAN_CHECKPOINT_SECONDS", "20"))
 SAMPLES = 36  # images of a sample grid
+NEVER = 2**62  # a step that no training reaches
 
 Seen = dict[str, list[torch.Tensor]]
 Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
@@ -85,6 +87,7 @@ class Training:
     fast: bool = False
     frozen: bool = False
     step: int = 0
+    alarms: set[str] = field(default_factory=set)
     history: dict[str, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -92,6 +95,7 @@ class Training:
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
         self.loss = LOSSES[self.experiment.loss.kind]
         self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
+        self.first_bad = torch.tensor(NEVER, device=self.device)
         sights = [sight for update in self.experiment.schedule for sight in update.sees]
         self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
 
@@ -154,7 +158,7 @@ def start(
 
 
 def train_step(training: Training) -> Seen:
-    """The schedule's updates, once; returns loss_G, loss_D [S] and D's logits D_real, D_gen [S, B, 1] of each."""
+    """The schedule's updates, once; returns of each loss_G, loss_D [S], D's logits D_real, D_gen [S, B, 1], images."""
     t, config = training, training.experiment
     num_real, num_z = t.step * t.num_real, t.step * t.num_z
     seen: Seen = defaultdict(list)
@@ -166,7 +170,9 @@ def train_step(training: Training) -> Seen:
         halves = []
         for sight in update.sees:
             if sight == "real":
-                logits = t.forward(t.D, t.real[num_real].to(t.device))
+                real_img = t.real[num_real].to(t.device)
+                logits = t.forward(t.D, real_img)
+                seen["real_img"] = [real_img]
                 target, num_real = 1 - config.loss.smoothing, num_real + 1
             else:
                 if sight == "fresh_z":
@@ -176,6 +182,7 @@ def train_step(training: Training) -> Seen:
                     with torch.set_grad_enabled(alive):
                         gen_img = t.forward(t.G, z)
                 logits = t.forward(t.D, gen_img if for_G else gen_img.detach())
+                seen["gen_img"] = [gen_img.detach()]
                 target = float(for_G)
             halves.append(t.loss(logits, target).mean(dim=(1, 2)))
             if not for_G:
@@ -184,7 +191,10 @@ def train_step(training: Training) -> Seen:
         optimiser = t.optimisers[update.update]
         optimiser.zero_grad()
         # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
-        loss.sum().backward()
+        total = loss.sum()
+        total.backward()
+        # Not read here: on a GPU that would wait for it.
+        t.first_bad = torch.where(total.isfinite(), t.first_bad, t.first_bad.clamp(max=t.step + 1))
         optimiser.step()
         alive = alive and not for_G
         seen[f"loss_{update.update}"].append(loss.detach())
@@ -192,20 +202,28 @@ def train_step(training: Training) -> Seen:
     return seen
 
 
-def summarised(seen: Seen, num_seeds: int) -> dict[str, torch.Tensor]:
-    """Per seed [num_seeds] on the CPU: losses averaged over a step's updates, logits as mean probabilities."""
-    values = {
-        key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) if v.ndim > 1 else v for v in several]).mean(dim=0)
-        for key, several in seen.items()
-    }
-    return {key: value[:num_seeds].cpu() for key, value in sorted(values.items())}
+def summarised(training: Training, seen: Seen) -> dict[str, torch.Tensor]:
+    """Per seed [num_seeds] on the CPU, averaged over a step's updates: losses, mean probabilities, acc_D.
+
+    acc_D: share of what D saw in its own updates that it told right, real and generated data weighing the same; of
+    image GANs also `alarms.signs`.
+    """
+    t, judged = training, [key for key in ("D_real", "D_gen") if key in seen]
+    values = {key: torch.stack(several).mean(dim=0) for key, several in seen.items() if key.startswith("loss")}
+    values |= {key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) for v in seen[key]]).mean(dim=0) for key in judged}
+    right = [((v > 0) == (key == "D_real")).float().mean(dim=(1, 2)) for key in judged for v in seen[key]]
+    values["acc_D"] = torch.stack(right).mean(dim=0)
+    if not t.experiment.stacked:
+        values |= signs(seen["real_img"][0][0], seen["gen_img"][0][0], t.G.parameters())
+    return {key: value[: len(t.seeds)].cpu() for key, value in sorted(values.items())}
 
 
 def train(training: Training, out: Path, work: Path, config: dict[str, Any], report: Report, stop: Stop) -> None:
     """Train to the end and write `out`: a safetensors file per snapshot and history.safetensors.
 
     Continues from the newest checkpoint in `work`, and removes `work` when done. Once `stop.signal` is set,
-    writes a checkpoint and raises SystemExit(128 + signal); raises TrainingError on a non-finite loss.
+    writes a checkpoint and raises SystemExit(128 + signal); raises TrainingError on a non-finite loss. Ends early,
+    with a last snapshot, where `experiment.alarms` says so.
     """
     t, experiment = training, training.experiment
     checkpoints = Checkpoints(work, config)
@@ -215,28 +233,31 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
         _snapshot(t, snapshots, report)
     due = time.monotonic() + CHECKPOINT_SECONDS
     at_snapshot = set(experiment.snapshot_steps())
-    while t.step < experiment.steps:
+    ended = False
+    while t.step < experiment.steps and not ended:
         seen = train_step(t)
         scalars: dict[str, float] = {}
         logged, kept = t.step % experiment.log_every == 0, t.step in at_snapshot
         saved = stop.signal != 0 or time.monotonic() > due
         if logged or kept or saved:
-            values = summarised(seen, len(t.seeds))
-            _refuse_non_finite(t, values)
+            values = summarised(t, seen)
+            _refuse_non_finite(t, checkpoints)
         if logged:
             scalars = _record(t, values)
+            ended = _heed_alarms(t)
         report(t.step, scalars, None)
-        if kept:
+        if kept or ended:
             _snapshot(t, snapshots, report)
-        if saved:
+        if saved and not ended:
             checkpoints.save(t.step, t.state())
             due = time.monotonic() + CHECKPOINT_SECONDS
-        if stop.signal and saved:
+        if stop.signal and saved and not ended:
             print(f"{t.name}: stopped at step {t.step}; the same command goes on from there", file=sys.stderr)
             raise SystemExit(128 + stop.signal)
     recorded = {key: torch.stack(rows) for key, rows in t.history.items()}
     # The row in the header: whatever reads the weights depends on it through them.
-    write_bytes(snapshots / "history.safetensors", to_bytes(recorded, experiment.model_dump(mode="json")))
+    note = {"experiment": experiment.model_dump(mode="json"), "last": t.step}
+    write_bytes(snapshots / "history.safetensors", to_bytes(recorded, note))
     move_dir(snapshots, out)
     shutil.rmtree(work)
 
@@ -263,10 +284,25 @@ def _snapshot(t: Training, folder: Path, report: Report) -> None:
         report(t.step, {}, denormalise(img[0]))
 
 
-def _refuse_non_finite(t: Training, values: dict[str, torch.Tensor]) -> None:
-    for key, value in values.items():
-        if not value.isfinite().all():
-            raise TrainingError(f"{t.name}: {key} is {float(value.sum())} by step {t.step}; try a lower optimiser.lr")
+def _refuse_non_finite(t: Training, checkpoints: Checkpoints) -> None:
+    if (bad := int(t.first_bad)) <= t.step:
+        good = next((step for step, _ in checkpoints.newest_first()), 0)
+        raise TrainingError(
+            f"{t.name}: the loss is not finite at step {bad}; the state of step {good} is kept in "
+            f"{checkpoints.folder}; try a lower optimiser.lr"
+        )
+
+
+def _heed_alarms(t: Training) -> bool:
+    """Say which alarms begin or end; whether training is to end."""
+    limits = t.experiment.alarms
+    if limits is None:
+        return False
+    now = standing(t.history, limits, t.experiment.log_every)
+    for kind in sorted(now ^ t.alarms):
+        print(f"{t.name}: step {t.step}: {kind}{' no more' if kind in t.alarms else ''}", file=sys.stderr)
+    t.alarms = now
+    return limits.stop and bool(now)
 
 
 def _record(t: Training, values: dict[str, torch.Tensor]) -> dict[str, float]:

