@@ -7,7 +7,8 @@ its weights start independent and identically distributed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +49,19 @@ def widths(config: DcganG | DcganD, size: int) -> list[int]:
     return [config.width * 2**i for i in range((size // config.start).bit_length() - 1)]
 
 
+def hidden(
+    config: DcganG | DcganD,
+    channels: list[int],
+    layer: Callable[[int, int, int, bool], nn.Module],
+    activation: Callable[[], nn.Module],
+) -> Iterator[nn.Module]:
+    """The layers between maps of `channels`, each with batch normalisation and an activation."""
+    for n_in, n_out in pairwise(channels):
+        yield layer(n_in, n_out, config.kernel, config.bias)
+        yield batch_norm(n_out)
+        yield activation()
+
+
 class Generator(nn.Module):
     """z [1, B, dim] float32 -> images [1, B, C, size, size] float32 in (-1, 1)."""
 
@@ -58,18 +72,11 @@ class Generator(nn.Module):
             nn.Linear(dim, outwards[0] * config.start**2),
             nn.Unflatten(1, (outwards[0], config.start, config.start)),
             *([batch_norm(outwards[0]), nn.ReLU()] if config.project == "norm" else []),
-            *self._hidden(config, outwards),
+            *hidden(config, outwards, conv_transpose, nn.ReLU),
             conv_transpose(outwards[-1], channels, config.kernel, config.bias),
             nn.Tanh(),
         )
         init_normal(self, rng)
-
-    @staticmethod
-    def _hidden(config: DcganG, outwards: list[int]) -> Iterator[nn.Module]:
-        for n_in, n_out in pairwise(outwards):
-            yield conv_transpose(n_in, n_out, config.kernel, config.bias)
-            yield batch_norm(n_out)
-            yield nn.ReLU()
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.net(z[0])[None]
@@ -84,18 +91,11 @@ class Discriminator(nn.Module):
         self.net = nn.Sequential(
             conv(channels, inwards[0], config.kernel, config.bias),
             nn.LeakyReLU(config.slope),
-            *self._hidden(config, inwards),
+            *hidden(config, inwards, conv, partial(nn.LeakyReLU, config.slope)),
             nn.Flatten(),
             nn.Linear(inwards[-1] * config.start**2, 1),
         )
         init_normal(self, rng)
-
-    @staticmethod
-    def _hidden(config: DcganD, inwards: list[int]) -> Iterator[nn.Module]:
-        for n_in, n_out in pairwise(inwards):
-            yield conv(n_in, n_out, config.kernel, config.bias)
-            yield batch_norm(n_out)
-            yield nn.LeakyReLU(config.slope)
 
     def forward(self, img: torch.Tensor) -> torch.Tensor:
         return self.net(img[0])[None]
