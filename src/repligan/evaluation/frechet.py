@@ -6,13 +6,16 @@ Also what this metric shares with the others: a check of features, and a product
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-CHUNK = 1000  # rows in float64 at a time; with it change the last bits. malloc keeps 16 MB, but not 40
+CHUNK = 1000  # rows in float64 at a time; with it and BLOCK change the last bits
+BLOCK = 256  # columns of a task
 
 
 class Gaussian(NamedTuple):
@@ -32,11 +35,12 @@ def gaussian(features: torch.Tensor) -> Gaussian:
     # Not the mean, but near enough for nothing to cancel, and known before the one pass.
     origin = features[:CHUNK].mean(dim=0, dtype=torch.float64)
     total, squares = torch.zeros_like(origin), origin.new_zeros(dim, dim)
+    # One piece of memory for all chunks: fresh pages cost as much as the arithmetic on them.
+    moved = origin.new_empty(min(CHUNK, num), dim)
     for chunk in features.split(CHUNK):
-        moved = chunk - origin
-        total += moved.sum(dim=0)
-        _add_square(squares, moved)
-    squares = squares.tril() + squares.tril(-1).T
+        rows = moved[: len(chunk)].copy_(chunk).sub_(origin)
+        total += rows.sum(dim=0)
+        _add_square(squares, rows)
     mean = total / num
     return Gaussian(_finite(origin + mean), squares.addr_(total, mean, alpha=-1).div_(num - 1))
 
@@ -49,20 +53,10 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     variance (Higham 1990, "Analysis of the Cholesky decomposition of a semi-definite matrix"). Raises ValueError if
     the moments are not finite.
     """
-    from scipy.linalg.lapack import dpstrf, dsygst
-
-    with _threads(1):
-        factor, pivots, rank, _ = dpstrf(a.cov.cpu().numpy(), lower=1)
-    factor[:, rank:] = 0
-    order = torch.from_numpy(pivots - 1)
-    with _threads(torch.get_num_threads()):
-        cross, _ = dsygst(b.cov.cpu()[order][:, order].numpy(), factor, itype=2, lower=1)
-    with _threads(1):
-        roots = np.sqrt(np.linalg.eigvalsh(cross).clip(min=0)).sum()
-    value = float((a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace()) - 2 * float(roots)
+    value = float((a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace())
     if not math.isfinite(value):
         raise ValueError(f"moments: found a distance of {value}; allowed: finite means and covariances")
-    return max(0.0, value)
+    return max(0.0, value - 2 * _cross(a.cov.cpu(), b.cov.cpu()))
 
 
 def centre(features: torch.Tensor, at_least: int = 1) -> torch.Tensor:
@@ -72,14 +66,16 @@ def centre(features: torch.Tensor, at_least: int = 1) -> torch.Tensor:
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a @ b of float64 matrices, to the same bits at the same number of torch's threads.
+    """a @ b of float64 matrices.
 
     On a CPU by numpy's BLAS: under portable arithmetic it keeps AVX2, torch's falls back to SSE2, 3 times slower.
     """
     if a.device.type != "cpu":
         return a @ b
-    with _threads(torch.get_num_threads()):
-        return torch.from_numpy(a.numpy() @ b.numpy())
+    out = a.new_empty(len(a), b.shape[1])
+    columns = [slice(start, start + 4 * BLOCK) for start in range(0, b.shape[1], 4 * BLOCK)]
+    _together([partial(np.matmul, a.numpy(), b.numpy()[:, some], out=out.numpy()[:, some]) for some in columns])
+    return out
 
 
 def root(values: torch.Tensor) -> torch.Tensor:
@@ -100,21 +96,52 @@ def _finite(mean: torch.Tensor) -> torch.Tensor:
 
 
 def _add_square(squares: torch.Tensor, x: torch.Tensor) -> None:
-    """Add x' x to the lower triangle of `squares` [d, d], in place."""
+    """Add x' x to `squares` [d, d], in place."""
     if x.device.type != "cpu":
         squares.addmm_(x.T, x)
         return
-    from scipy.linalg.blas import dsyrk
+    out, rows = squares.numpy(), x.numpy()
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(out), BLOCK)]
 
-    # Fortran's order: what is the upper triangle to it is the lower one here.
-    with _threads(torch.get_num_threads()):
-        dsyrk(1.0, x.numpy().T, beta=1.0, c=squares.numpy().T, overwrite_c=1, lower=0)
+    def add(i: slice, j: slice) -> None:
+        out[i, j] += rows[:, i].T @ rows[:, j]
+        out[j, i] = out[i, j].T
+
+    _together([partial(add, i, j) for place, i in enumerate(blocks) for j in blocks[: place + 1]])
 
 
-def _threads(num: int) -> Any:
-    # Left alone, numpy's BLAS takes a thread per core: other bits on a machine with more of them. Its LAPACK spins at
-    # every column until all its threads are there: 1.3 times faster than one alone, 15 times slower in company.
-    return _pools().limit(limits=num)
+def _cross(a: torch.Tensor, b: torch.Tensor) -> float:
+    """tr (a b)^(1/2) of covariances."""
+    from scipy.linalg import eigvalsh
+    from scipy.linalg.lapack import dpotrf, dpstrf, dsygst
+
+    def found() -> np.ndarray:
+        cov = b.numpy()
+        factor, failed = dpotrf(a.numpy(), lower=1)
+        if failed:
+            factor, pivots, rank, _ = dpstrf(a.numpy(), lower=1)
+            factor[:, rank:] = 0
+            cov = cov[np.ix_(pivots - 1, pivots - 1)]
+        return eigvalsh(dsygst(cov, factor, itype=2, lower=1)[0], driver="ev", overwrite_a=True, check_finite=False)
+
+    values = []
+    _together([lambda: values.append(found())])
+    return float(np.sqrt(values[0].clip(min=0)).sum())
+
+
+def _together(tasks: list[Callable[[], Any]]) -> None:
+    """Run tasks on torch's number of threads, each with one of numpy's and scipy's BLAS.
+
+    Left alone, these take a thread per core, whose number then decides the bits, and which spin for one another:
+    beside another process, eigenvalues take 15 times as long.
+    """
+    with _pools().limit(limits=1):
+        if len(tasks) == 1:
+            tasks[0]()
+            return
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for _ in pool.map(lambda task: task(), tasks):
+                pass
 
 
 @lru_cache(maxsize=1)
