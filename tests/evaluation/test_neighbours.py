@@ -8,7 +8,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 from repligan.evaluation.classes import classifier_score, modes, total_variation
 from repligan.evaluation.frechet import frechet_distance, gaussian
 from repligan.evaluation.kernel import kid
-from repligan.evaluation.neighbours import duplicates, memorised, nearest, prdc, radii
+from repligan.evaluation.neighbours import memorised, nearest, prdc, radii
 
 
 def drawn(num: int, dim: int, seed: int, std: float = 1) -> torch.Tensor:
@@ -82,35 +82,26 @@ def test_nearest() -> None:
 
 
 def test_memorised() -> None:
-    """Of held-out images at 1, 2, ..., 100 from the only training image, the nearest 5 % are within 5."""
-    heldout = line(*range(1, 101))
-    assert memorised(line(0, 5, 5.5, -5, 50), line(0), heldout) == 3 / 5
-    assert memorised(line(0, 5, 5.5, -5, 50), line(0), heldout, share=0.5) == 1
-    train, fresh = drawn(1000, 8, 0), drawn(1000, 8, 1)
-    assert memorised(train[:300], train, fresh) == 1
-    assert memorised(drawn(1000, 8, 2), train, fresh) == pytest.approx(0.05, abs=0.025)
-
-
-def test_duplicates() -> None:
-    x = line(0, 0, 1, 1.05, 5)
-    assert [duplicates(x, within) for within in (0, 0.04, 0.06, 1, 10)] == [0.4, 0.4, 0.8, 0.8, 1]
-    assert duplicates(drawn(500, 64, 0) + 100, 0) == 0
+    """Held-out distances are 5 to 104: the nearest 5 % are at most 9 away."""
+    heldout = torch.arange(5.0, 105.0)
+    assert memorised(torch.tensor([0, 5, 9, 9.5, 50]), heldout) == 3 / 5
+    assert memorised(torch.tensor([0, 5, 9, 9.5, 50]), heldout, share=0.5) == 1
+    train, fresh, more = drawn(2000, 8, 0), drawn(1000, 8, 1), drawn(1000, 8, 2)
+    apart = nearest(fresh, train)
+    assert memorised(nearest(train[:300], train), apart) == 1
+    assert memorised(nearest(more, train), apart) == pytest.approx(0.05, abs=0.025)
 
 
 def test_what_it_refuses() -> None:
     x = drawn(6, 3, 0)
     for broken in (x / 0, x[:0], x[0]):
-        for call in (
-            lambda y: prdc(y, x, 1),
-            lambda y: prdc(x, y, 1),
-            lambda y: nearest(x, y),
-            lambda y: nearest(y, x),
-        ):
-            with pytest.raises(ValueError, match="features: found"):
-                call(broken)
-    for call in (lambda: prdc(x[:5], x), lambda: prdc(x, x[:5]), lambda: duplicates(x[:1], 0)):
+        for first, second in ((x, broken), (broken, x)):
+            for metric in (nearest, lambda gen, real: prdc(gen, real, 1)):
+                with pytest.raises(ValueError, match="features: found"):
+                    metric(first, second)
+    for few in (lambda: prdc(x[:5], x), lambda: prdc(x, x[:5])):
         with pytest.raises(ValueError, match="rows; allowed: more than k"):
-            call()
+            few()
 
 
 NUM, CLASSES, SPREAD = 1000, 10, 0.7
@@ -122,7 +113,6 @@ TOLERANCE = {
     "density": 0.15,
     "coverage": 0.04,
     "memorised": 0.08,
-    "duplicates": 0,
     "modes": 0,
     "class_tv": 0.02,
     "classifier_score": 0.2,
@@ -132,7 +122,7 @@ MOVES = {
     "blur": "fd+ kid+ precision+ recall- density+ memorised+",
     "noise": "fd+ kid+ precision- recall+ density- coverage- classifier_score-",
     "dropped class": "fd+ kid+ recall- coverage- modes- class_tv+ classifier_score-",
-    "each twice": "recall- coverage- duplicates+",
+    "each twice": "recall- coverage-",
     "copies": "memorised+",
 }
 
@@ -164,8 +154,7 @@ class Mixture:
         return prdc(gen, self.real) | {
             "fd": frechet_distance(gaussian(gen), gaussian(self.real)),
             "kid": kid(gen, self.real)[0],
-            "memorised": memorised(gen, self.train, self.real),
-            "duplicates": duplicates(gen, within=0.1),
+            "memorised": memorised(nearest(gen, self.train), nearest(self.real, self.train)),
             "modes": modes(gen_labels, CLASSES),
             "class_tv": total_variation(gen_labels, real_labels),
             "classifier_score": classifier_score(gen_logits),

@@ -33,7 +33,7 @@ def gaussian(features: torch.Tensor) -> Gaussian:
     _check(features, at_least=2)
     num, dim = features.shape
     # Not the mean, but near enough for nothing to cancel, and known before the one pass.
-    origin = features[:CHUNK].mean(dim=0, dtype=torch.float64)
+    origin = features[:CHUNK].double().mean(dim=0)
     total, squares = torch.zeros_like(origin), origin.new_zeros(dim, dim)
     # One piece of memory for all chunks: fresh pages cost as much as the arithmetic on them.
     moved = origin.new_empty(min(CHUNK, num), dim)
@@ -42,7 +42,8 @@ def gaussian(features: torch.Tensor) -> Gaussian:
         total += rows.sum(dim=0)
         _add_square(squares, rows)
     mean = total / num
-    return Gaussian(_finite(origin + mean), squares.addr_(total, mean, alpha=-1).div_(num - 1))
+    cov = (squares.tril_() + squares.tril(-1).T).addr_(total, mean, alpha=-1).div_(num - 1)
+    return Gaussian(_finite(origin + mean), cov)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -56,7 +57,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     value = float((a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace())
     if not math.isfinite(value):
         raise ValueError(f"moments: found a distance of {value}; allowed: finite means and covariances")
-    return max(0.0, value - 2 * _cross(a.cov.cpu(), b.cov.cpu()))
+    return max(0.0, value - 2 * _cross(a.cov.cpu().numpy(), b.cov.cpu().numpy()))
 
 
 def centre(features: torch.Tensor, at_least: int = 1) -> torch.Tensor:
@@ -73,7 +74,7 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if a.device.type != "cpu":
         return a @ b
     out = a.new_empty(len(a), b.shape[1])
-    columns = [slice(start, start + 4 * BLOCK) for start in range(0, b.shape[1], 4 * BLOCK)]
+    columns = _blocks(b.shape[1], 4 * BLOCK)
     _together([partial(np.matmul, a.numpy(), b.numpy()[:, some], out=out.numpy()[:, some]) for some in columns])
     return out
 
@@ -96,37 +97,42 @@ def _finite(mean: torch.Tensor) -> torch.Tensor:
 
 
 def _add_square(squares: torch.Tensor, x: torch.Tensor) -> None:
-    """Add x' x to `squares` [d, d], in place."""
+    """Add x' x to the lower triangle of `squares` [d, d], in place."""
     if x.device.type != "cpu":
         squares.addmm_(x.T, x)
         return
     out, rows = squares.numpy(), x.numpy()
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(out), BLOCK)]
 
     def add(i: slice, j: slice) -> None:
         out[i, j] += rows[:, i].T @ rows[:, j]
-        out[j, i] = out[i, j].T
 
+    blocks = _blocks(len(out), BLOCK)
     _together([partial(add, i, j) for place, i in enumerate(blocks) for j in blocks[: place + 1]])
 
 
-def _cross(a: torch.Tensor, b: torch.Tensor) -> float:
+def _cross(a: np.ndarray, b: np.ndarray) -> float:
     """tr (a b)^(1/2) of covariances."""
     from scipy.linalg import eigvalsh
-    from scipy.linalg.lapack import dpotrf, dpstrf, dsygst
+    from scipy.linalg.lapack import dpotrf, dpstrf
 
-    def found() -> np.ndarray:
-        cov = b.numpy()
-        factor, failed = dpotrf(a.numpy(), lower=1)
+    with _pools().limit(limits=1):
+        half, failed = dpotrf(a.T, lower=1)
         if failed:
-            factor, pivots, rank, _ = dpstrf(a.numpy(), lower=1)
-            factor[:, rank:] = 0
-            cov = cov[np.ix_(pivots - 1, pivots - 1)]
-        return eigvalsh(dsygst(cov, factor, itype=2, lower=1)[0], driver="ev", overwrite_a=True, check_finite=False)
+            half, pivots, rank, _ = dpstrf(a.T, lower=1)
+            half, b = np.tril(half), b[np.ix_(pivots - 1, pivots - 1)]
+            half[:, rank:] = 0
+        lower = np.zeros_like(a)
 
-    values = []
-    _together([lambda: values.append(found())])
-    return float(np.sqrt(values[0].clip(min=0)).sum())
+        def fill(j: slice) -> None:
+            lower[j.start :, j] = half[j.start :, j.start :].T @ (b[j.start :, j.start :] @ half[j.start :, j])
+
+        _together([partial(fill, j) for j in _blocks(len(a), BLOCK)])
+        values = eigvalsh(lower, driver="ev", check_finite=False)
+    return float(np.sqrt(values.clip(min=0)).sum())
+
+
+def _blocks(size: int, width: int) -> list[slice]:
+    return [slice(start, start + width) for start in range(0, size, width)]
 
 
 def _together(tasks: list[Callable[[], Any]]) -> None:

@@ -23,13 +23,12 @@ from repligan.evaluation.extractor import CHUNK, TURNS, Extractor, Eye, Seen, ac
 from repligan.evaluation.frechet import Gaussian, frechet_distance, gaussian
 from repligan.evaluation.inception import LAYER, Inception
 from repligan.evaluation.kernel import kid
-from repligan.evaluation.neighbours import nearest, prdc, radii
+from repligan.evaluation.neighbours import memorised, nearest, prdc, radii
 from repligan.training.batches import denormalise
 
 Stats = dict[str, np.ndarray]
 STANDARD = "extractor.pth"
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
-COPIED = 0.05  # share of held-out images that are taken for copies, too: what chance gives
 
 
 @dataclass
@@ -118,7 +117,7 @@ class Protocol:
             "recall": near["recall"],
             "density": near["density"],
             "covered": near["coverage"],
-            "copied": float((side.copied <= torch.quantile(self.heldout, COPIED)).double().mean()),
+            "copied": memorised(side.copied, self.heldout),
             "luma": float(side.luma.double().mean()),
         }
         scores = [classifier_score(one) for one in side.seen.logits]

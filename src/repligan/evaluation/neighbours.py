@@ -1,4 +1,4 @@
-"""What the nearest neighbours of features say: precision, recall, density, coverage, copies and duplicates.
+"""What the nearest neighbours of features say: precision, recall, density, coverage and copies.
 
 Features are rounded to a grid on which every squared distance is an integer below 2^53, so that float64 products
 give it exactly, whatever the order of their sums: duplicates lie at 0, d(x, y) is d(y, x), and neither chunks,
@@ -90,24 +90,13 @@ def nearest(gen: torch.Tensor, train: torch.Tensor, chunk: int = CHUNK) -> torch
     return grid.distance(torch.cat(found))
 
 
-def memorised(
-    gen: torch.Tensor, train: torch.Tensor, heldout: torch.Tensor, share: float = 0.05, chunk: int = CHUNK
-) -> float:
-    """Share of gen [N, d] at most as far from the nearest row of train as the nearest `share` of heldout are.
+def memorised(gen: torch.Tensor, heldout: torch.Tensor, share: float = 0.05) -> float:
+    """Share of images whose distance gen [N] to training is at most that of the nearest `share` of heldout ones [M].
 
     About `share` for images as new as the held-out ones, 1 for copies of training images.
-    Raises ValueError unless all are finite.
     """
-    reach = nearest(heldout, train, chunk).sort().values[max(1, round(share * len(heldout))) - 1]
-    return float((nearest(gen, train, chunk) <= reach).double().mean())
-
-
-def duplicates(features: torch.Tensor, within: float, chunk: int = CHUNK) -> float:
-    """Share of rows of features [N, d], N >= 2, with another row at most `within` away; 0: equal on the grid.
-
-    Raises ValueError unless there are two rows and all are finite.
-    """
-    return float((radii(features, 1, chunk) <= within).double().mean())
+    reach = heldout.sort().values[max(1, round(share * len(heldout))) - 1]
+    return float((gen <= reach).double().mean())
 
 
 def _grid(features: torch.Tensor) -> Grid:
