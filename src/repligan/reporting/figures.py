@@ -96,7 +96,7 @@ def curves(result: Result) -> Figure:
     others = [metric for metric in result.measured if metric in ALONE or metric.startswith("fd_")]
     outputs = [metric for metric in result.measured if metric.startswith("out_")]
     panels = [group for group in (shares, outputs, *([metric] for metric in others)) if group]
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.1), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.5), squeeze=False)
     for ax, group in zip(axes[0], panels, strict=True):
         _panel(ax, result, group)
     return figure
@@ -114,7 +114,7 @@ def _panel(axes: Axes, result: Result, metrics: Sequence[str]) -> None:
         axes.set_yscale("log")
     if metrics[0] in SHARES:
         axes.set_ylim(-0.03, 1.03)
-    axes.legend(fontsize=7.5, loc="best")
+    axes.legend(fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)  # above: hides no curve
 
 
 def samples(result: Result, most: int = 5) -> Figure:
