@@ -567,7 +567,10 @@ def _checked(path: Path, data: Any) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
+        try:
+            raise InputError(f"{path}: {_one_line(error)}") from None
+        except RecursionError:
+            raise InputError(f"{path}: found brackets nested too deep; allowed: the tables of params.yaml") from None
 
 
 def pick(rows: Mapping[str, T], table: str, name: str) -> T:
