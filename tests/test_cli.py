@@ -56,7 +56,7 @@ def test_ui_refuses_a_port_that_cannot_be() -> None:
         (["dcgan-anime", "--what", "dream"], "'dream' is not one of 'traversal', 'interpolation', 'arithmetic'"),
         (["dcgan-anime", "--out", "walk.jpg"], "--out: found walk.jpg; allowed: a .png file in a folder that exists"),
         (["dcgan-anime", "--out", "no/walk.png"], "--out: found no/walk.png; allowed: a .png file in a folder"),
-        (["dcgan-anime", "--component", "63"], "data/runs/dcgan-anime/step_00000012.safetensors: not found"),
+        (["dcgan-anime", "--component", "63"], "data/runs/dcgan-anime/history.safetensors: not found"),
     ],
 )
 def test_explore_says_in_one_line_what_is_wrong(
@@ -78,6 +78,7 @@ def test_explore_draws_a_walk(
     row = smoke.experiments["dcgan-mnist"]
     weights = pack(*build(row, smoke.datasets["mnist"].form, [0]), 1)
     write_bytes(tmp_path / "data/runs/dcgan-mnist/step_00000012.safetensors", to_bytes(weights))
+    write_bytes(tmp_path / "data/runs/dcgan-mnist/history.safetensors", to_bytes({}, {"last": 12}))
     monkeypatch.chdir(tmp_path)
 
     def drawn(*arguments: str) -> bytes:

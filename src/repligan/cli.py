@@ -49,7 +49,8 @@ def scale(name: str) -> None:
 
     if not Path("conf", "config.yaml").exists():
         raise InputError("conf/config.yaml: not found; allowed: the repository's folder as the working directory")
-    conf, aside = str(Path("conf").resolve()), Path(".params.yaml.partial")
+    conf, aside = str(Path("conf").resolve()), Path(".work", "params.yaml")
+    aside.parent.mkdir(exist_ok=True)
     try:
         compose_and_dump(aside, conf, None, "config", conf, [f"scale={name}"])
         config.load(aside, called="conf")

@@ -42,7 +42,7 @@ def test_help_has_an_example(stage: Run, name: str) -> None:
         ("explore", ["even", "run", "reference", "out"], "params.yaml: explorations: found no 'even'; allowed: dcgan-"),
         ("explore", ["dcgan-mnist", "run", "reference", "out"], "run: not found; allowed: an output of an earlier"),
         ("explore", ["dcgan-mnist", ".", "reference", "out"], "reference: not found"),
-        ("explore", ["dcgan-mnist", ".", ".", "out"], "step_00000012.safetensors: not found"),
+        ("explore", ["dcgan-mnist", ".", ".", "out"], "history.safetensors: not found"),
         ("report", ["data", "reports"], "data/evaluations: not found"),
     ],
 )

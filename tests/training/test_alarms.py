@@ -75,7 +75,8 @@ def test_a_training_ends_early_only_if_asked(
     training = loop.start("dcgan-mnist", row, form, processed / "mnist", [0], CPU)
     loop.train(training, tmp_path / "run", tmp_path / "work", {}, lambda *_: None, loop.Stop())
     last = 4 if stop else 12
-    assert from_file(tmp_path / "run" / "history.safetensors")[1]["last"] == last
+    note = from_file(tmp_path / "run" / "history.safetensors")[1]
+    assert note == {"experiment": row.model_dump(mode="json"), "last": last}
     assert "dcgan-mnist: step 4: G collapses" in capfd.readouterr().err
     measured = evaluate.evaluate(
         "x", row, form, tmp_path / "run", lambda _: ({"fd": torch.zeros(1).numpy()}, None), CPU
