@@ -41,9 +41,10 @@ def gaussian(features: torch.Tensor) -> Gaussian:
         rows = moved[: len(chunk)].copy_(chunk).sub_(origin)
         total += rows.sum(dim=0)
         _add_square(squares, rows)
+    for some in _blocks(dim, BLOCK):
+        squares[some, some.stop :] = squares[some.stop :, some].T
     mean = total / num
-    cov = (squares.tril_() + squares.tril(-1).T).addr_(total, mean, alpha=-1).div_(num - 1)
-    return Gaussian(_finite(origin + mean), cov)
+    return Gaussian(_finite(origin + mean), squares.addr_(total, mean, alpha=-1).div_(num - 1))
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -97,7 +98,7 @@ def _finite(mean: torch.Tensor) -> torch.Tensor:
 
 
 def _add_square(squares: torch.Tensor, x: torch.Tensor) -> None:
-    """Add x' x to the lower triangle of `squares` [d, d], in place."""
+    """Add x' x to the blocks on and below the diagonal of `squares` [d, d], in place."""
     if x.device.type != "cpu":
         squares.addmm_(x.T, x)
         return
@@ -121,13 +122,13 @@ def _cross(a: np.ndarray, b: np.ndarray) -> float:
             half, pivots, rank, _ = dpstrf(a.T, lower=1)
             half, b = np.tril(half), b[np.ix_(pivots - 1, pivots - 1)]
             half[:, rank:] = 0
-        lower = np.zeros_like(a)
+        lower = np.empty_like(a, order="F")  # above the diagonal, nothing is read
 
         def fill(j: slice) -> None:
             lower[j.start :, j] = half[j.start :, j.start :].T @ (b[j.start :, j.start :] @ half[j.start :, j])
 
         _together([partial(fill, j) for j in _blocks(len(a), BLOCK)])
-        values = eigvalsh(lower, driver="ev", check_finite=False)
+        values = eigvalsh(lower, driver="ev", check_finite=False, overwrite_a=True)
     return float(np.sqrt(values.clip(min=0)).sum())
 
 
