@@ -22,7 +22,7 @@ from repligan.core.files import existing, to_bytes, whole_dir, write_bytes, writ
 def main(name: str, run: Path, reference: Path, out: Path, params: Path) -> None:
     """Walk through the latent space of experiment NAME's last weights in RUN, scored by the extractor in REFERENCE.
 
-    Writes pictures.safetensors and scores.json to the folder OUT.
+    Writes pictures.safetensors, scores.json and values.safetensors to the folder OUT.
     """
     loaded = config.load(params)
     exploration = config.pick(loaded.explorations, "explorations", name)
@@ -32,14 +32,16 @@ def main(name: str, run: Path, reference: Path, out: Path, params: Path) -> None
     runtime.apply(loaded.runtime)
 
     from repligan.evaluation import images, latent
-    from repligan.evaluation.evaluate import G_at
+    from repligan.evaluation.evaluate import networks_at
 
     device = runtime.device(loaded.runtime, experiment.threads)
-    G = G_at(None, experiment, loaded.datasets[experiment.dataset].form, run).to(device)
+    G = networks_at(None, experiment, loaded.datasets[experiment.dataset].form, run)[0].to(device)
     protocol = images.read(loaded.references[experiment.dataset], reference, device)  # type: ignore[arg-type]
+    scores, values = latent.scores(G, experiment, exploration, protocol)
     with whole_dir(out) as folder:
         write_bytes(folder / "pictures.safetensors", to_bytes(latent.pictures(G, experiment, exploration)))
-        write_json(folder / "scores.json", latent.scores(G, experiment, exploration, protocol))
+        write_json(folder / "scores.json", scores)
+        write_bytes(folder / "values.safetensors", to_bytes(values))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import click
 
 from repligan.core import config
 from repligan.core.errors import Command, run
-from repligan.core.files import existing, whole_dir, write_bytes
+from repligan.core.files import arrays, existing, whole_dir, write_bytes
 
 
 @click.command(cls=Command, epilog="Example: python stages/report.py data reports")
@@ -14,20 +14,20 @@ from repligan.core.files import existing, whole_dir, write_bytes
 @click.argument("reports", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def main(data: Path, reports: Path, params: Path) -> None:
-    """Render DATA/evaluations and REPORTS/metrics to REPORTS/figures and REPORTS/index.html."""
+    """Render DATA, REPORTS/metrics and REPORTS/claims.json to REPORTS/figures and REPORTS/index.html."""
     loaded = config.load(params)
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 
     from repligan import tracking
-    from repligan.reporting import figures, page, results
+    from repligan.reporting import figures, ledger, page, results
 
-    found = results.read(loaded, data, reports)
-    drawn = figures.draw(found)
+    found, claims = results.read(loaded, data, reports), ledger.read(reports)
+    drawn = figures.draw(found, claims, arrays(data / "claims" / "values.safetensors")[0])
     with whole_dir(reports / "figures") as folder:
         for name, content in drawn.items():
             write_bytes(folder / f"{name}.png", content)
-    write_bytes(reports / "index.html", page.render(loaded, found, drawn).encode())
+    write_bytes(reports / "index.html", page.render(loaded, found, claims, drawn).encode())
     click.echo("report: bringing MLflow up to date", err=True)
     tracking.sync_or_warn(loaded, data, reports)
     click.echo(f"report: {reports / 'index.html'}")

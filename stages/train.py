@@ -10,6 +10,7 @@ from repligan.core import config, runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import code_digest, existing, tree_digest
 from repligan.core.progress import Progress
+from repligan.core.signals import stop_on_signal
 
 
 @click.command(cls=Command, epilog="Example: python stages/train.py even data/processed/even data/runs/even")
@@ -52,7 +53,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
 
     began = time.monotonic()
     try:
-        with loop.stop_on_signal() as stop:
+        with stop_on_signal() as stop:
             loop.train(training, out, Path(".work") / "trainings" / name, belongs_to, report, stop)
     finally:
         live.close()

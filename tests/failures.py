@@ -175,7 +175,7 @@ def signalled(number: signal.Signals, once: str) -> Act:
     def act(bench: Bench, command: str) -> Done:
         process = popen(bench, command)
         deadline = time.monotonic() + LONGEST
-        while not (bench.folder / once).exists() and process.poll() is None and time.monotonic() < deadline:
+        while not list(bench.folder.glob(once)) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
         return finish(process)
@@ -490,6 +490,8 @@ EVALUATE = (
     "data/evaluations/even reports/metrics/even.json"
 )
 REPORT = "python stages/report.py data reports"
+ABLATE = "python stages/ablate.py even data/processed/even data/reference/even data/ablations/even"
+CLAIMS = "python stages/claims.py data data/claims/values.safetensors reports/claims.json"
 SYNC, VERIFY, DOCTOR = "repligan sync", "repligan verify", "repligan doctor"
 MNIST = {key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))} | {
     "train": "python stages/train.py dcgan-mnist data/processed/mnist data/runs/dcgan-mnist",
@@ -625,6 +627,20 @@ PARAMS = [
     value("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
     value("more `num` than half of the images", MNIST["reference"], changed("references/mnist/num", 81)),
     value("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
+    value("an ablation of no experiment", DOCTOR, renamed("ablations", "even", "odd")),
+    value("an ablation that changes an unknown key", ABLATE, changed("ablations/even/rows/fast", {"optimizer": {}})),
+    value("an ablation with a wrong value", FETCH, changed("ablations/even/rows/fast/optimiser/lr", 2.0)),
+    value("an ablation on another dataset", TRAIN, changed("ablations/even/dataset", "bits1010")),
+    value("an ablation whose seeds may end apart", ABLATE,
+        changed("ablations/dcgan-mnist/rows/hard-labels", {"alarms": {"stop": True}})),
+    value("an ablation measured on more images than half of them", CLAIMS, changed("ablations/dcgan-mnist/num", 81)),
+    value("a claim on an unknown row", CLAIMS, changed("claims/even-200/needs", "smoke"),
+        changed("claims/even-200/tests/0/row", "even/slow")),
+    value("a claim without a rule", CLAIMS, changed("claims/even-start/tests/0/rule", None)),
+    value("a claim of an unknown kind of rule", FETCH, changed("claims/even-start/tests/0/rule/kind", "equal")),
+    value("a claim whose range is upside down", CLAIMS, changed("claims/even-start/tests/0/rule/low", 0.7)),
+    value("a claim that relates a row to nothing", REPORT, changed("claims/even-start/tests/0/relation", "ratio")),
+    value("a claim that a stand-in would decide", CLAIMS, changed("claims/latent-add/needs", "smoke")),
     value("more images than the source has", MNIST["raw"], made, changed("datasets/mnist/form/train", 6000)),
 ]  # fmt: skip
 
@@ -660,6 +676,19 @@ INPUTS = [
     bad("no processed data to learn from", TRAIN),
     bad("no weights to measure", EVALUATE),
     bad("no weights to explore", EXPLORE),
+    bad("no processed data to ablate on", ABLATE),
+    bad("no ablations to test claims on", CLAIMS, folder("data/evaluations")),
+    bad("an ablation without its seeds", CLAIMS, made, gone("data/ablations/dcgan-mnist/hard-labels")),
+    bad("the seeds of an ablation that end too early", CLAIMS, made,
+        cut("data/ablations/dcgan-mnist/hard-labels/stats.safetensors")),
+    bad("a claim on a metric that is not measured", CLAIMS, made, changed("claims/even-start/needs", "smoke"),
+        changed("claims/even-start/tests/0/value/metric", "odd_rate")),
+    bad("a claim on a step without a snapshot", CLAIMS, made, changed("claims/even-200/needs", "smoke")),
+    bad("no ledger to report", REPORT, made, gone("reports/claims.json")),
+    bad("a ledger that is no JSON", REPORT, made, cut("reports/claims.json")),
+    bad("a ledger of nothing", "repligan claims", content("reports/claims.json", b"{}")),
+    bad("no ledger to print", "repligan claims"),
+    bad("a claim that is not in the ledger", "repligan claims even-2000", made),
     bad("no evaluations to report", REPORT),
     bad("no metrics to report", REPORT, folder("data/evaluations")),
     bad("no results to sync", SYNC),
@@ -733,6 +762,8 @@ FAULTS = [
          signalled(signal.SIGINT, ".work/trainings/even/snapshots/step_00000000.safetensors")),
     Case("SIGTERM in a training", TRAIN, 143, (made, long("even")),
          signalled(signal.SIGTERM, ".work/trainings/even/snapshots/step_00000000.safetensors")),
+    Case("SIGTERM in ablations", ABLATE, 143, (made, changed("ablations/even/budget/steps", 10**6)),
+         signalled(signal.SIGTERM, ".work/ablations/even/*.training/snapshots/step_00000000.safetensors")),
     Case("Ctrl-C in another stage", MNIST["reference"], 130, (made, changed("references/mnist/epochs", 10**5)),
          signalled(signal.SIGINT, "data/reference/.mnist.partial")),
     Case("SIGTERM in another stage", MNIST["reference"], 143, (made, changed("references/mnist/epochs", 10**5)),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from repligan.core import config, runtime
-from repligan.core.files import read_json, sha256, write_bytes, write_json
+from repligan.core.files import array_bytes, read_json, sha256, write_bytes, write_json
+from repligan.core.signals import Stop
 
 CHANGES = {
     "even": {"seeds": 33, "steps": 12, "snapshot_every": 6},
@@ -21,6 +23,10 @@ CHANGES = {
 }
 
 
+ABLATED: dict[str, dict[str, Any]] = {
+    "even": {},
+    "dcgan-mnist": {"num": 16, "budget": {"seeds": 2, "steps": 2}, "rows": {"as-published": {}}},
+}
 PICTURED = ("bits1010", "dcgan-anime")
 
 
@@ -36,10 +42,14 @@ def main(params_file: Path, out: Path) -> None:
         if name in rows
     }
     datasets = {name: few(row) for name, row in params.datasets.items()}
+    ablations = {name: params.ablations[name].model_copy(update=changes) for name, changes in ABLATED.items()}
     tables = {"datasets": datasets, "experiments": rows, "reports": reports, "explorations": explorations}
+    tables["ablations"] = ablations
     params = params.model_copy(update=tables)
     runtime.apply(params.runtime)
 
+    from repligan import ablations
+    from repligan.claims import ledger
     from repligan.reporting import figures, page, results
 
     for name in params.datasets:
@@ -47,12 +57,22 @@ def main(params_file: Path, out: Path) -> None:
         prepare(params, name, out / "data", learned)
     for name in params.experiments:
         reproduce(params, name, out / "data", out / "reports")
+    # In this process: others would be started by the machine's own CPU, not by the emulated one.
+    ablations._processes = lambda jobs, *_: (job() or 0 for job in jobs)
+    for name, group in params.ablations.items():
+        folders = (out / "data" / kind / group.dataset for kind in ("processed", "reference"))
+        ablations.Ablation(name, params, *folders, out / "work", {}).run(out / "data" / "ablations" / name)
+    claims, values = ledger(params, out / "data")
+    write_json(out / "reports" / "claims.json", claims)
+    write_bytes(out / "data" / "values.safetensors", array_bytes(values))
     found = results.read(params, out / "data", out / "reports")
     found = [result for result in found if result.name in PICTURED]  # emulated, a figure takes seconds
-    drawn = figures.draw(found)
+    drawn = figures.draw(
+        found, {name: claims[name] for name in ("even-start", "img-smoothing") if name in claims}, values
+    )
     for name, content in drawn.items():
         write_bytes(out / "reports" / "figures" / f"{name}.png", content)
-    write_bytes(out / "reports" / "index.html", page.render(params, found, drawn).encode())
+    write_bytes(out / "reports" / "index.html", page.render(params, found, claims, drawn).encode())
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         print(sha256(path), path.relative_to(out))
 
@@ -101,7 +121,7 @@ def reproduce(params: config.Params, name: str, data: Path, reports: Path) -> No
     processed, folder, run = data / "processed" / row.dataset, data / "reference" / row.dataset, data / "runs" / name
     device = runtime.device(params.runtime, row.threads)
     training = loop.start(name, row, form, processed, range(row.seeds), device)
-    loop.train(training, run, data / "work", {}, lambda *_: None, loop.Stop())
+    loop.train(training, run, data / "work", {}, lambda *_: None, Stop())
     measure = measure_of(row, form, reference, processed, folder, device)
     evaluation = evaluate(name, row, form, run, measure, device)
     card = read_json(folder / "card.json")
@@ -118,14 +138,16 @@ def explore(params: config.Params, name: str, run: Path, folder: Path, out: Path
     """explore."""
     from repligan.core.files import to_bytes
     from repligan.evaluation import images, latent
-    from repligan.evaluation.evaluate import G_at
+    from repligan.evaluation.evaluate import networks_at
 
     row, exploration = params.experiments[name], params.explorations[name]
     device = runtime.device(params.runtime, row.threads)
-    G = G_at(None, row, params.datasets[row.dataset].form, run)
+    G = networks_at(None, row, params.datasets[row.dataset].form, run)[0]
     protocol = images.read(params.references[row.dataset], folder, device)
     write_bytes(out / "pictures.safetensors", to_bytes(latent.pictures(G, row, exploration)))
-    write_json(out / "scores.json", latent.scores(G, row, exploration, protocol))
+    scores, values = latent.scores(G, row, exploration, protocol)
+    write_json(out / "scores.json", scores)
+    write_bytes(out / "values.safetensors", to_bytes(values))
 
 
 if __name__ == "__main__":

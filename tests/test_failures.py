@@ -99,6 +99,10 @@ def made(smoke_file: Path, smoke: config.Params, tmp_path_factory: pytest.TempPa
         for name, row in smoke.explorations.items():
             walked = (f"data/reference/{row.dataset}", f"data/explorations/{name}")
             run(patch, folder, "explore", name, f"data/runs/{name}", *walked)
+        for name, group in smoke.ablations.items():
+            read = (f"data/processed/{group.dataset}", f"data/reference/{group.dataset}")
+            run(patch, folder, "ablate", name, *read, f"data/ablations/{name}")
+        run(patch, folder, "claims", "data", "data/claims/values.safetensors", "reports/claims.json")
         run(patch, folder, "report", "data", "reports")
     return folder
 

@@ -22,6 +22,7 @@ OUTPUTS = (".venv", ".git", ".work", "data", "mlartifacts", "mlflow.db*", "cache
 TOYS = ["even", "bits1010", "bits1010-d-alone"]
 IMAGES = ["dcgan-mnist", "dcgan-svhn", "dcgan-celeba", "dcgan-anime"]
 NAMES = sorted([*TOYS, *IMAGES])
+ABLATIONS = ["even/fast", "dcgan-mnist/as-published", "dcgan-mnist/hard-labels"]
 # Under which name a run shows: a stand-in's number never stands under the real dataset's.
 CALLED = {
     **{name: name for name in NAMES},
@@ -88,6 +89,8 @@ def test_two_copies_give_the_same_lock(repos: list[Path]) -> None:
         "train",
         "evaluate",
         "explore",
+        "ablate",
+        "claims",
         "report",
     }
     assert [name.split("@")[1] for name in sorted(stages) if name.startswith("train@")] == NAMES
@@ -116,7 +119,26 @@ def test_a_changed_value_runs_its_chain_only(repo: Path) -> None:
     planned = run(repo, "dvc", "repro", "--dry").stdout
     params.write_text(before)
     # Evaluation and report depend on it through the run's files, which name the row that made them.
-    assert re.findall(r"Running stage '(.*)'", planned) == ["train@even"]
+    assert re.findall(r"Running stage '(.*)'", planned) == ["train@even", "ablate@even", "claims", "report"]
+
+
+def test_a_changed_claim_gets_its_verdict_and_nothing_is_trained(repos: list[Path]) -> None:
+    repo = repos[1]
+    before = (repo / "params.yaml").read_text()
+    claims = [json.loads((repo / "reports" / "claims.json").read_text())["claims"]]
+    assert len(claims[0]) == 24
+    steps = (f"claims.even-200.tests.{i}.value.step=0" for i in range(2))
+    overrides = ("scale=smoke", "claims.even-200.needs=smoke", *steps)
+    done = run(repo, "dvc", "exp", "run", *(part for one in overrides for part in ("-S", one)))
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"Running stage '(.*)'", done.stdout) == ["claims", "report"]
+    claims.append(json.loads((repo / "reports" / "claims.json").read_text())["claims"])
+    was, now = (next(claim for claim in found if claim["id"] == "even-200") for found in claims)
+    assert (was["verdict"], was["decided_by"]) == ("not decided at this budget", "the laptop scale")
+    assert (now["verdict"], now["tests"][0]["num"]) == ("does not hold", 40)
+    assert "even-200: does not hold" in run(repo, "repligan", "claims", "even-200").stdout
+    (repo / "params.yaml").write_text(before)
+    assert run(repo, "dvc", "repro").returncode == 0
 
 
 def test_metrics_and_plots_show(repo: Path) -> None:
@@ -133,11 +155,28 @@ def test_metrics_and_plots_show(repo: Path) -> None:
     assert {"Even numbers", "Pattern 1010", "Frechet distance"} <= set(json.loads(plotted.stdout)["data"])
 
 
+def shown_claims(repo: Path) -> list[str]:
+    """Those with a picture: at the smoke scale, what its rows can measure."""
+    claims = json.loads((repo / "reports" / "claims.json").read_text())["claims"]
+    return [claim["id"] for claim in claims if any(test["rule"] and "num" in test for test in claim["tests"])]
+
+
+def test_the_ledger_comes_first_with_every_claim(repo: Path) -> None:
+    page = (repo / "reports" / "index.html").read_text()
+    ids = re.findall(r'<tr id="claim-([\w-]+)">', page)
+    assert len(ids) == 24
+    assert page.index(f"claim-{ids[-1]}") < page.index("What each GAN makes") < page.index('<h2 id="even">')
+    shown = shown_claims(repo)
+    assert {"even-start", "even-diverse", "bits-match", "img-smoothing", "latent-add"} <= set(shown)
+    assert not {"img-leaky", "gan-d-wins"} & set(shown)
+    assert page.count("not run at this scale") >= 2
+
+
 def test_the_page_is_self_contained_and_says_the_scale(repo: Path) -> None:
     page = (repo / "reports" / "index.html").read_text()
     assert "<b>smoke</b> scale" in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
-    assert page.count("data:image/png") == 1 + 4 * 6 + 2 * 3 + 1
+    assert page.count("data:image/png") == 1 + 4 * 6 + 2 * 3 + 1 + len(shown_claims(repo))
     for name in NAMES:
         assert f'id="{name}"' in page
 
@@ -146,7 +185,7 @@ def test_figures_are_pictures(repo: Path) -> None:
     from PIL import Image
 
     figures = files(repo, "reports/figures")
-    assert len(figures) == 1 + 4 * 6 + 2 * 3 + 1
+    assert len(figures) == 1 + 4 * 6 + 2 * 3 + 1 + len(shown_claims(repo))
     for path in figures:
         with Image.open(path) as img:
             assert img.info.keys() <= {"dpi"}
@@ -187,8 +226,8 @@ def post(address: str, call: str, **body: object) -> dict[str, list[dict[str, di
 
 def test_mlflow_serves_every_run(server: str) -> None:
     runs = post(server, "runs/search", experiment_ids=["1"])["runs"]
-    assert sorted(run["info"]["run_name"] for run in runs) == sorted(CALLED.values())
-    for found in runs:
+    assert sorted(run["info"]["run_name"] for run in runs) == sorted([*CALLED.values(), *ABLATIONS, "claims"])
+    for found in [one for one in runs if one["info"]["run_name"] != "claims"]:
         name, data = found["info"]["run_name"], found["data"]
         params = {item["key"]: item["value"] for item in data["params"]}
         metrics = {item["key"] for item in data["metrics"]}
@@ -218,6 +257,27 @@ def test_mlflow_has_losses_and_samples_by_step(server: str) -> None:
     assert training["seconds"] > 0
 
 
+def test_mlflow_has_the_ledger_and_the_seeds_as_tables(server: str) -> None:
+    runs = {run["info"]["run_name"]: run for run in post(server, "runs/search", experiment_ids=["1"])["runs"]}
+
+    def table(name: str, file: str) -> dict[str, list[object]]:
+        address = f"{server}/get-artifact?run_id={runs[name]['info']['run_id']}&path={file}"
+        with urllib.request.urlopen(address) as answer:
+            found = json.load(answer)
+        return {key: [row[i] for row in found["data"]] for i, key in enumerate(found["columns"])}
+
+    claims = table("claims", "claims.json")
+    assert len(set(claims["claim"])) == 24
+    assert set(claims["verdict"]) == {
+        f"not decided at this budget; the {scale} scale would" for scale in ("laptop", "full")
+    }
+    seeds = table("dcgan-mnist/hard-labels", "seeds.json")
+    assert seeds["seed"] == [0, 1]
+    assert len(set(seeds["fd_cnn_64"])) == 2
+    tags = {tag["key"]: tag["value"] for tag in runs["dcgan-mnist/hard-labels"]["data"]["tags"]}  # type: ignore[index, attr-defined]
+    assert tags["ablation_of"] == "dcgan-mnist"
+
+
 def test_mlflow_marks_stand_ins_and_shows_the_latent_space(server: str) -> None:
     runs = post(server, "runs/search", experiment_ids=["1"])["runs"]
     tags = {
@@ -225,7 +285,8 @@ def test_mlflow_marks_stand_ins_and_shows_the_latent_space(server: str) -> None:
         for run in runs
     }
     assert {name: found.get("standin_for") for name, found in tags.items()} == {
-        name: name.split(" on ")[0].removeprefix("dcgan-") if " on " in name else None for name in CALLED.values()
+        name: name.split(" on ")[0].removeprefix("dcgan-") if " on " in name else None
+        for name in (*CALLED.values(), *ABLATIONS, "claims")
     }
     run_id = next(run["info"]["run_id"] for run in runs if run["info"]["run_name"] == "dcgan-anime on drawn-anime")
     with urllib.request.urlopen(f"{server}/api/2.0/mlflow/artifacts/list?run_id={run_id}&path=latent") as answer:
@@ -275,9 +336,10 @@ def test_sync_brings_back_what_is_missing_and_no_more(repo: Path, tmp_path: Path
         ).stdout.splitlines()
         for _ in range(2)
     ]
-    assert said[0] == [f"{name}: written" for name in (*TOYS, *IMAGES)]
+    every = [*TOYS, *IMAGES, *ABLATIONS, "claims"]
+    assert said[0] == [f"{name}: written" for name in every]
     assert {line.split(": ")[1] for line in said[1]} == {"was there"}
-    assert set(run(repo, "repligan", "sync").stdout.split(": was there\n")) == {*NAMES, ""}
+    assert set(run(repo, "repligan", "sync").stdout.split(": was there\n")) == {*every, ""}
 
 
 def test_without_git_it_works_too(tmp_path: Path) -> None:

@@ -38,8 +38,11 @@ def test_offline_scales_fetch_nothing(smoke: config.Params, tmp_path: Path) -> N
 def test_every_image_gan_is_timed(smoke: config.Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "TIMED", 0.05)
     told = list(plan.training(smoke))
-    assert [line.split(":")[0] for line in told[:-1]] == list(smoke.explorations)
-    assert all("12 steps, about" in line and line.endswith("on cpu") for line in told[:-1])
+    ablations = ["dcgan-mnist/as-published", "dcgan-mnist/hard-labels"]
+    assert [line.split(":")[0] for line in told[:-1]] == [*smoke.explorations, *ablations]
+    assert all(line.endswith("on cpu") for line in told[:-1])
+    assert all(" 12 steps, about" in line for line in told[:4])
+    assert all(": 2 seeds of 4 steps, about" in line for line in told[4:-1])
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_all_kinds_of_outputs_are_hashed(native: list[str]) -> None:
         "runs/dcgan-mnist/step",
         "metrics/even.json",
         "card.json",
+        "ablations/dcgan-mnist/as-published/stats",
+        "reports/claims.json",
         "overview.png",
         "index.html",
     ):

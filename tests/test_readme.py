@@ -7,6 +7,7 @@ import re
 from conftest import ROOT
 
 from repligan.core.files import read_json
+from repligan.reporting import ledger
 from repligan.reporting.words import with_interval
 
 ROW = re.compile(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \| `([\w.]+)` \|$", re.MULTILINE)
@@ -21,3 +22,14 @@ def test_every_result_is_the_measured_one() -> None:
             value = value[key]
         mean, interval = with_interval(where.split(".")[-1], value)
         assert shown == (f"{mean} ({interval})" if interval else mean), (name, where)
+
+
+def test_the_ledger_is_the_committed_one() -> None:
+    claims = ledger.read(ROOT / "reports")
+    shown = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|`]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(claims) == 24
+    assert shown == [
+        (name, claim["says"], f"{claim['tests'][0]['label']}: {' '.join(ledger.measured(claim['tests'][0])[:2])}",
+         ledger.verdict(claim))
+        for name, claim in claims.items()
+    ]  # fmt: skip

@@ -109,16 +109,26 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
     runtime.apply(loaded.runtime)
 
     from repligan.evaluation import latent
-    from repligan.evaluation.evaluate import G_at
+    from repligan.evaluation.evaluate import networks_at
     from repligan.reporting import figures
 
     experiment = loaded.experiments[name]
     device = runtime.device(loaded.runtime, experiment.threads)
     form = loaded.datasets[experiment.dataset].form
-    G = G_at(None, experiment, form, Path("data/runs") / name).to(device)
+    G = networks_at(None, experiment, form, Path("data/runs") / name)[0].to(device)
     walks = {walk: img.numpy() for walk, img in latent.pictures(G, experiment, row, seed).items()}
     write_bytes(out, figures.png(partial(getattr(figures, what), walks)))
     click.echo(f"{out}: {what} of {loaded.called(name)}")
+
+
+@main.command(epilog="Example: repligan claims even-200 bits-match")
+@click.argument("names", nargs=-1, metavar="[CLAIM]...")
+def claims(names: tuple[str, ...]) -> None:
+    """Print the ledger of claims, or some of them: verdict, what was measured, and with which interval."""
+    from repligan.reporting import ledger
+
+    for line in ledger.lines(ledger.read(Path("reports")), names):
+        click.echo(line)
 
 
 @main.command(epilog="Example: repligan ui --port 5001")

@@ -32,13 +32,15 @@ def fetching(params: Params, downloads: Path) -> Iterator[str]:
 
 
 def training(params: Params) -> Iterator[str]:
-    """A line for each image GAN: how long it will train on this machine, by timing a few of its steps."""
+    """A line for each image GAN and each of their ablations: how long it will train here, by timing a few steps."""
     import numpy as np
 
     from repligan.training import loop
 
     total = 0.0
-    for name, experiment in params.experiments.items():
+    ablations = [f"{base}/{row}" for base, group in params.ablations.items() for row in group.rows]
+    for name in [*params.experiments, *ablations]:
+        experiment = params.row(name)
         form = params.datasets[experiment.dataset].form
         if not isinstance(form, ImagesForm):
             continue
@@ -46,10 +48,11 @@ def training(params: Params) -> Iterator[str]:
         with TemporaryDirectory() as folder:
             np.save(Path(folder) / "train.npy", np.zeros((experiment.batch, form.channels, form.size, form.size), "u1"))
             started = loop.start(name, experiment, form, Path(folder), [0], device, params.runtime.precision)
-            seconds = _step_seconds(started) * experiment.steps
+            seconds = _step_seconds(started) * experiment.steps * experiment.seeds
         total += seconds
-        yield f"{name}: {experiment.steps:,} steps, about {duration(seconds)} on {device.type}"
-    yield f"all image GANs: about {duration(total)} of training; evaluation comes on top"
+        seeds = f"{experiment.seeds} seeds of " if experiment.seeds > 1 else ""
+        yield f"{name}: {seeds}{experiment.steps:,} steps, about {duration(seconds)} on {device.type}"
+    yield f"all image GANs: about {duration(total)} of training, one after another; evaluation comes on top"
 
 
 def _step_seconds(started: Training) -> float:

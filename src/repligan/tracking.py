@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repligan.core.config import Params, flatten
+from repligan.core.config import Experiment, Params, flatten
 from repligan.core.errors import InputError
-from repligan.core.files import existing, read_json, tree_digest, usable, write_json
+from repligan.core.files import arrays, existing, read_json, sha256, tree_digest, usable, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,12 +184,16 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
     Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
     """
-    from repligan.reporting import results
+    from repligan.reporting import ledger, results
 
-    found = results.read(params, data, reports)
+    found, claims = results.read(params, data, reports), ledger.read(reports)
     series = {result.name: _series(result, data / "runs" / result.name) for result in found}
+    rows = [f"{base}/{row}" for base, group in params.ablations.items() for row in group.rows]
+    ablated = {row: _ablated(params, row, data / "ablations" / row) for row in rows}
     store = open_store()
-    return {result.name: _sync_one(store, params, result, series[result.name], data, reports) for result in found}
+    done = {result.name: _sync_one(store, params, result, series[result.name], data, reports) for result in found}
+    done |= {row: _sync_ablation(store, params, row, ablated[row], data) for row in rows}
+    return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)}
 
 
 def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
@@ -219,7 +223,10 @@ def _sync_one(store: Store, params: Params, result: Result, series: Series, data
     if run is None or run.data.tags.get(RESULT, key) != key:
         run = store.client.create_run(store.experiment_id, run_name=result.called)
     run_id = run.info.run_id
-    _log_identity(store, run_id, key, params, result, data / "processed" / result.experiment.dataset)
+    tags = {RESULT: key, "source": result.report.source}
+    if "alarms" in result.metrics:
+        tags["alarms"] = ", ".join(sorted({alarm["kind"] for alarm in result.metrics["alarms"]})) or "none"
+    _log_identity(store, run_id, params, result.experiment, data / "processed" / result.experiment.dataset, tags)
     _log_missing(store, run_id, series)
     _log_pictures(store, run_id, result)
     store.client.log_dict(run_id, result.metrics, "metrics.json")
@@ -232,16 +239,62 @@ def _sync_one(store: Store, params: Params, result: Result, series: Series, data
     return "written"
 
 
-def _log_identity(store: Store, run_id: str, key: str, params: Params, result: Result, processed: Path) -> None:
+@dataclass
+class Ablated:
+    """One ablation: means over the seeds of what it recorded and measured, and what each seed came to."""
+
+    series: Series
+    table: dict[str, list[float]]
+
+
+def _ablated(params: Params, row: str, folder: Path) -> Ablated:
+    every = params.row(row).log_every
+    history, _ = arrays(folder / "history.safetensors")
+    stats, note = arrays(folder / "stats.safetensors")
+    series = {key: [((i + 1) * every, float(one.mean())) for i, one in enumerate(v)] for key, v in history.items()}
+    for key, values in stats.items():
+        series[key] = [(step, float(one.mean())) for step, one in zip(note["steps"], values, strict=True)]
+    last = {key: values[-1].astype(float).tolist() for key, values in (history | stats).items()}
+    return Ablated(series, {"seed": list(range(params.row(row).seeds)), **last})
+
+
+def _sync_ablation(store: Store, params: Params, row: str, found: Ablated, data: Path) -> str:
+    key = f"{row}-{tree_digest(data / 'ablations' / row, '*')[:32]}"
+    if store.find(RESULT, key):
+        return "was there"
+    base, experiment = row.partition("/")[0], params.row(row)
+    run_id = store.client.create_run(store.experiment_id, run_name=params.called(row)).info.run_id
+    tags = {"ablation_of": params.called(base), "source": params.reports[base].source}
+    _log_identity(store, run_id, params, experiment, data / "processed" / experiment.dataset, tags)
+    _log_missing(store, run_id, found.series)
+    store.client.log_table(run_id, found.table, "seeds.json")
+    store.client.set_tag(run_id, RESULT, key)  # last: a run without it is written again
+    store.client.set_terminated(run_id)
+    return "written"
+
+
+def _sync_claims(store: Store, params: Params, table: dict[str, list[Any]], reports: Path) -> str:
+    key = f"claims-{sha256(reports / 'claims.json')[:32]}"
+    if store.find(RESULT, key):
+        return "was there"
+    tags = {"scale": params.scale, "mlflow.note.content": "Do the claims of the sources hold? See claims.json."}
+    run_id = store.client.create_run(store.experiment_id, run_name="claims", tags=tags).info.run_id
+    store.client.log_table(run_id, table, "claims.json")
+    store.client.set_tag(run_id, RESULT, key)
+    store.client.set_terminated(run_id)
+    return "written"
+
+
+def _log_identity(
+    store: Store, run_id: str, params: Params, experiment: Experiment, processed: Path, tags: dict[str, str]
+) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-    name = result.experiment.dataset
-    tags = {RESULT: key, "scale": params.scale, "dataset": name, "source": result.report.source}
+    name = experiment.dataset
+    tags = tags | {"scale": params.scale, "dataset": name}
     if params.datasets[name].standin_for:
         tags["standin_for"] = str(params.datasets[name].standin_for)
-    if "alarms" in result.metrics:
-        tags["alarms"] = ", ".join(sorted({alarm["kind"] for alarm in result.metrics["alarms"]})) or "none"
-    values = {"scale": params.scale, **_flat(result.experiment), **_flat(params.runtime, "runtime")}
+    values = {"scale": params.scale, **_flat(experiment), **_flat(params.runtime, "runtime")}
     store.client.log_batch(
         run_id,
         params=[Param(name, str(value)) for name, value in values.items()],

@@ -342,3 +342,38 @@ def test_fingerprint_changes_with_any_value() -> None:
 
 def test_flatten_gives_dotted_leaves() -> None:
     assert dict(config.flatten({"a": {"b": 1, "c": [2]}, "d": 3})) == {"a.b": 1, "a.c": [2], "d": 3}
+
+
+def test_an_ablation_is_the_experiment_with_its_changes(smoke: config.Params) -> None:
+    base, row = smoke.experiments["dcgan-mnist"], smoke.row("dcgan-mnist/hard-labels")
+    assert (row.loss.smoothing, base.loss.smoothing) == (0.0, 0.1)
+    assert (row.loss.kind, row.G, row.schedule) == (base.loss.kind, base.G, base.schedule)
+    assert (row.seeds, row.steps, row.threads) == (2, 4, 1)  # the budget's
+    assert smoke.row("even") == smoke.experiments["even"]
+    assert smoke.has("even/fast")
+    assert not any(smoke.has(name) for name in ("odd", "even/slow", "odd/fast", "dcgan-svhn/as-published"))
+
+
+@pytest.mark.parametrize("scale", ["laptop", "full"])
+def test_every_ablation_that_the_claims_need_is_there(tmp_path: Path, scale: str) -> None:
+    params = config.load(compose(scale, tmp_path / "params.yaml"))
+    names = [f"{base}/{row}" for base, group in params.ablations.items() for row in group.rows]
+    rows = {name: params.row(name) for name in names}
+    changed = {
+        "dcgan-mnist/hard-labels": rows["dcgan-mnist/hard-labels"].loss.smoothing == 0,
+        "dcgan-mnist/relu": rows["dcgan-mnist/relu"].D.slope == 0,
+        "dcgan-mnist/gaussian-z": rows["dcgan-mnist/gaussian-z"].z.kind == "normal",
+        "dcgan-mnist/one-g": [u.update for u in rows["dcgan-mnist/one-g"].updates] == ["D", "G"],
+        "dcgan-mnist/ten-d": [u.update for u in rows["dcgan-mnist/ten-d"].updates] == ["D"] * 10 + ["G"],
+        "dcgan-mnist/ten-g": [u.update for u in rows["dcgan-mnist/ten-g"].updates] == ["D"] + ["G"] * 10,
+        "bits1010/input-0-05": rows["bits1010/input-0-05"].z.low == 0.05,
+        "bits1010/input-5": rows["bits1010/input-5"].z.low == 5,
+        "bits1010/input-50": rows["bits1010/input-50"].z.low == 50,
+        "even/fast": rows["even/fast"].optimiser.lr == 0.01,
+    }
+    assert [name for name, is_so in changed.items() if not is_so] == []
+    assert rows.keys() - changed == {f"{base}/as-published" for base in ("dcgan-mnist", "dcgan-svhn", "dcgan-celeba")}
+    needed = {row for claim in params.claims.values() for test in claim.tests for row in test.rows}
+    assert [row for row in needed if not params.has(row)] == []
+    assert len(params.claims) == 24
+    assert all(params.decides(claim) for claim in params.claims.values()) == (scale == "full")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from repligan.core import config
+from repligan.core.signals import Stop
 from repligan.evaluation import evaluate, tables
 from repligan.training import loop
 
@@ -25,7 +26,7 @@ def evaluations(
         form, data = smoke.datasets[experiment.dataset].form, processed / experiment.dataset
         folder = tmp_path_factory.mktemp(name)
         training = loop.start(name, experiment, form, data, range(experiment.seeds), CPU)
-        loop.train(training, folder / "run", folder / "work", {}, lambda *_: None, loop.Stop())
+        loop.train(training, folder / "run", folder / "work", {}, lambda *_: None, Stop())
         measure = evaluate.measure_of(experiment, form, smoke.references[experiment.dataset], data, folder, CPU)
         found[name] = evaluate.evaluate(name, experiment, form, folder / "run", measure, CPU)
     return found
@@ -56,7 +57,7 @@ def test_bits1010_starts_in_the_middle(evaluations: dict[str, evaluate.Evaluatio
 def test_d_alone_has_losses_only(evaluations: dict[str, evaluate.Evaluation]) -> None:
     alone = evaluations["bits1010-d-alone"]
     assert (alone.stats, alone.pictures, alone.steps) == ({}, {}, [])
-    assert set(alone.end()) == {"D_real", "D_gen", "acc_D", "loss_D"}
+    assert set(alone.end()) == {"D_real", "D_gen", "acc_D", "auc_D", "loss_D"}
 
 
 def test_end_averages_the_last_tenth(evaluations: dict[str, evaluate.Evaluation]) -> None:

@@ -159,13 +159,30 @@ class Eye(nn.Module):
 FACTORS = {"bright": ["no", "yes"], "constant": ["a", "b"]}
 
 
-def scored(smoke: config.Params, factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
+def explored(
+    smoke: config.Params, factors: dict[str, list[str]], num: int = NUM
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     noise = config.Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
     row = smoke.experiments["dcgan-anime"].model_copy(update={"z": noise})
     walk = smoke.explorations["dcgan-anime"].model_copy(update={"reach": 3.0, "num": num})
     reference = smoke.references["drawn-anime"]
     protocol = Protocol(reference, Eye(), Seen(torch.empty(0, 1), ()), torch.empty(0), torch.empty(0), factors)  # type: ignore[arg-type]
     return latent.scores(Lamp(0.1), row, walk, protocol)
+
+
+def scored(smoke: config.Params, factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
+    return explored(smoke, factors, num)[0]
+
+
+def test_values_are_those_behind_the_scores(smoke: config.Params) -> None:
+    scores, values = explored(smoke, FACTORS, num=30)
+    assert values.keys() == {"shift", "factors_moved", *(f"nearer {name}" for name in scores["arithmetic"])} - {
+        "nearer stranger"
+    }
+    assert (len(values["shift"]), len(values["nearer A + B"])) == (DIM, 30)
+    assert values["factors_moved"].mean().item() == pytest.approx(scores["factors_moved"]["mean"])
+    apart = {name: row["distance"]["mean"] for name, row in scores["arithmetic"].items()}
+    assert values["nearer A + B"].mean().item() == pytest.approx(apart["stranger"] - apart["A + B"])
 
 
 @pytest.fixture(scope="module")

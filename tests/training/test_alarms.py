@@ -7,6 +7,7 @@ import torch
 
 from repligan.core import config
 from repligan.core.files import from_file
+from repligan.core.signals import Stop
 from repligan.evaluation import evaluate
 from repligan.training import alarms, loop
 
@@ -73,13 +74,13 @@ def test_a_training_ends_early_only_if_asked(
     row = smoke.experiments["dcgan-mnist"].model_copy(update={"alarms": limits})
     form = smoke.datasets["mnist"].form
     training = loop.start("dcgan-mnist", row, form, processed / "mnist", [0], CPU)
-    loop.train(training, tmp_path / "run", tmp_path / "work", {}, lambda *_: None, loop.Stop())
+    loop.train(training, tmp_path / "run", tmp_path / "work", {}, lambda *_: None, Stop())
     last = 4 if stop else 12
     note = from_file(tmp_path / "run" / "history.safetensors")[1]
     assert note == {"experiment": row.model_dump(mode="json"), "last": last}
     assert "dcgan-mnist: step 4: G collapses" in capfd.readouterr().err
     measured = evaluate.evaluate(
-        "x", row, form, tmp_path / "run", lambda _: ({"fd": torch.zeros(1).numpy()}, None), CPU
+        "x", row, form, tmp_path / "run", lambda *_: ({"fd": torch.zeros(1).numpy()}, None), CPU
     )  # type: ignore[arg-type,return-value]
     assert measured.steps == row.snapshot_steps(last)
     assert ("G collapses", 2) in [alarm[:2] for alarm in measured.alarms]

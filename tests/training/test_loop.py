@@ -8,13 +8,14 @@ import torch
 
 from repligan.core import config
 from repligan.core.files import from_file, tree_digest
+from repligan.core.signals import Stop
 from repligan.training import loop
 
 CPU = torch.device("cpu")
 NAMES = ("even", "bits1010", "bits1010-d-alone", "dcgan-mnist")
 
 
-class StopAt(loop.Stop):
+class StopAt(Stop):
     """A stop signal that arrives at a step."""
 
     def __init__(self, step: int):
@@ -66,7 +67,9 @@ def test_a_seed_alone_is_the_same_bits_as_among_others(
         for key, value in alone.items():
             assert torch.equal(value, many[key][:, 17:18] if file != last else many[key][17:18]), key
             other = many[key][:, 16:17] if file != last else many[key][16:17]
-            assert key == "acc_D" or not torch.equal(value, other), key  # right or wrong: seeds may well agree
+            assert key in ("acc_D", "auc_D") or not torch.equal(value, other), (
+                key
+            )  # right or wrong: seeds may well agree
 
 
 def test_without_a_checkpoint_nothing_is_taken_from_the_work_folder(
@@ -217,15 +220,30 @@ def test_images_come_at_every_snapshot(smoke: config.Params, processed: Path, tm
         if img is not None:
             images[step] = img
 
-    loop.train(training, tmp_path / "out", tmp_path / "work", {}, report, loop.Stop())
+    loop.train(training, tmp_path / "out", tmp_path / "work", {}, report, Stop())
     assert sorted(images) == [0, 4, 8, 12]
     assert images[12].shape == (36, 1, 32, 32)
     assert images[12].dtype == torch.uint8
 
 
-def test_a_signal_is_noted_and_the_old_handler_comes_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with loop.stop_on_signal() as stop:
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.signal == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_auc_counts_pairs_in_order() -> None:
+    real, gen = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[0.0], [1.0], [2.0], [4.0]]])
+    assert loop.auc(real, gen).tolist() == [(1 + 0.5 + 3) / 8]
+    assert loop.auc(real, real - 10).tolist() == [1.0]
+
+
+def test_an_update_done_several_times_is_that_many_updates(smoke: config.Params, processed: Path) -> None:
+    def trained(row: config.Experiment) -> torch.Tensor:
+        training = loop.start("x", row, smoke.datasets["mnist"].form, processed / "mnist", [0], CPU)
+        for _ in range(2):
+            loop.train_step(training)
+        return torch.cat([weight.flatten() for weight in training.G.parameters()])
+
+    row = smoke.experiments["dcgan-mnist"]
+    first, twice, again = row.schedule
+    assert twice == again
+    shorter = row.model_copy(update={"schedule": [first, twice.model_copy(update={"times": 2})]})
+    assert [update.update for update in shorter.updates] == ["D", "G", "G"]
+    assert torch.equal(trained(shorter), trained(row))
+    once = row.model_copy(update={"schedule": [first, twice]})
+    assert not torch.equal(trained(once), trained(row))

@@ -329,11 +329,12 @@ class Update(Strict):
     """One optimiser step: which network, on what.
 
     `real`: a new real batch; `fresh_z`: images of a new z; `same_z`: new images of the last z;
-    `same_img`: the last generated images, detached.
+    `same_img`: the last generated images, detached. Done `times` in a row.
     """
 
     update: Literal["G", "D"]
     sees: Annotated[list[Literal["real", "fresh_z", "same_z", "same_img"]], Field(min_length=1, max_length=2)]
+    times: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Update:
@@ -399,8 +400,13 @@ class Experiment(Strict):
 
     @property
     def stacked(self) -> bool:
-        """Whether all seeds train as one stack of networks; a convolutional GAN has one seed."""
+        """Whether all seeds train as one stack of networks; convolutional ones train one by one."""
         return isinstance(self.D, Mlp)
+
+    @property
+    def updates(self) -> list[Update]:
+        """The updates of one step, one by one."""
+        return [update for update in self.schedule for _ in range(update.times)]
 
     def snapshot_steps(self, last: int | None = None) -> list[int]:
         """The steps after which weights are kept: 0, every `snapshot_every`, and the last, by default `steps`."""
@@ -439,6 +445,153 @@ class Band(Strict):
     absolute: Annotated[float, Field(ge=0, le=1e6)]
 
 
+class Ablations(Strict):
+    """Variants of the experiment of the same name, each over several seeds, trained on `dataset`, the experiment's.
+
+    A row is what it changes in the experiment; `budget` is changed in all of them, the row `as-published` included,
+    that changes nothing else. Image GANs are measured after their last step, at `num` images a side (null for toys).
+    """
+
+    dataset: str
+    num: Annotated[int, Field(ge=2)] | None
+    budget: dict[str, Any]
+    rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+
+Part = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+class Snapshot(Strict):
+    """A metric of each seed at `step`, null for the last; `metric` may be `fd`, the Frechet distance."""
+
+    kind: Literal["snapshot"]
+    metric: str
+    step: Annotated[int, Field(ge=0)] | None = None
+
+
+class During(Strict):
+    """The mean of what training recorded, for each seed, over a `part` of it, as [from, to] in shares of its steps."""
+
+    kind: Literal["during"]
+    metric: str
+    part: Part
+
+
+class Change(Strict):
+    """How much the mean of what training recorded moves from one part of it to another."""
+
+    kind: Literal["change"]
+    metric: str
+    before: Part
+    after: Part
+
+
+class Variation(Strict):
+    """The coefficient of variation (standard deviation over mean) of what training recorded, over that of `than`."""
+
+    kind: Literal["variation"]
+    metric: str
+    than: str
+    part: Part
+
+
+class Latent(Strict):
+    """A score of the explored latent space, one value a pair of latents or a component."""
+
+    kind: Literal["latent"]
+    metric: str
+
+
+class Share(Strict):
+    """Of yes or no: holds for at least `most` of the seeds, for at most 1 - `most`, or for some in between."""
+
+    kind: Literal["share"]
+    most: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Above(Strict):
+    """Holds if the mean is above `than`, does not if it is below."""
+
+    kind: Literal["above"]
+    than: Finite
+
+
+class Below(Strict):
+    """Holds if the mean is below `than`, does not if it is above."""
+
+    kind: Literal["below"]
+    than: Finite
+
+
+class Within(Strict):
+    """Holds if the mean is between `low` and `high`, does not if it is outside."""
+
+    kind: Literal["within"]
+    low: Finite
+    high: Finite
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Within:
+        if self.low >= self.high:
+            raise ValueError(f"high: found {self.high}; allowed: above low, {self.low}")
+        return self
+
+
+class ClaimTest(Strict):
+    """One measured part of a claim: `value` of `row`, an experiment's name or "experiment/ablation".
+
+    `against` another row, with seeds in common, or `real`, the data: their `difference` or `ratio`. `over` or `under`
+    a number makes it a yes or no. `published` is the source's value. Without a `rule` it is shown only.
+    """
+
+    label: str
+    value: Annotated[Snapshot | During | Change | Variation | Latent, Field(discriminator="kind")]
+    row: str
+    against: str | None = None
+    relation: Literal["difference", "ratio"] | None = None
+    over: Finite | None = None
+    under: Finite | None = None
+    rule: Annotated[Share | Above | Below | Within | None, Field(discriminator="kind")] = None
+    published: Finite | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ClaimTest:
+        if (self.against is None) != (self.relation is None):
+            raise ValueError(f"relation: found {self.relation!r}; allowed: difference or ratio, just with against")
+        if self.over is not None and self.under is not None:
+            raise ValueError(f"over: found {self.over} beside under; allowed: one of them")
+        if isinstance(self.rule, Share) and self.over is None and self.under is None and self.against is not None:
+            raise ValueError("rule.kind: found 'share' of a relation; allowed: with over or under, a yes or no")
+        return self
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows that it needs."""
+        return [self.row] + [self.against] * (self.against not in (None, REAL))  # type: ignore[list-item]
+
+
+class Claim(Strict):
+    """What a source says, in our words, and the tests that all have to hold.
+
+    `needs`: the smallest scale whose budget decides it. Below that it is measured where its rows are run, not decided.
+    """
+
+    source: str
+    says: str
+    needs: Literal["smoke", "laptop", "full"]
+    tests: Annotated[list[ClaimTest], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _can_be_decided(self) -> Claim:
+        if not any(test.rule for test in self.tests):
+            raise ValueError("tests: found no rule; allowed: at least one test with a rule")
+        return self
+
+
+SCALES = ("smoke", "laptop", "full")
+REAL = "real"  # in a test: the real data, measured as G's are
+
+
 class Params(Strict):
     """All of params.yaml; `bands` are keyed by how a metric's name begins, or `default`."""
 
@@ -450,10 +603,32 @@ class Params(Strict):
     explorations: dict[Name, Exploration]
     reports: dict[Name, Report]
     bands: dict[str, Band]
+    ablations: dict[Name, Ablations]
+    claims: dict[Name, Claim]
+
+    def row(self, name: str) -> Experiment:
+        """The experiment called `name`, or "experiment/ablation"; raises KeyError if there is none."""
+        base, _, row = name.partition("/")
+        if not row:
+            return self.experiments[base]
+        group = self.ablations[base]
+        merged = self.experiments[base].model_dump(mode="json")
+        for changes in (group.budget, group.rows[row]):
+            merged = _merged(merged, changes)
+        return Experiment.model_validate(merged)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a row called `name`, as `row` takes it."""
+        base, _, row = name.partition("/")
+        return base in self.experiments if not row else base in self.ablations and row in self.ablations[base].rows
+
+    def decides(self, claim: Claim) -> bool:
+        """Whether the budget of this scale, or of one with a name of its own, is enough for a verdict."""
+        return self.scale not in SCALES or SCALES.index(self.scale) >= SCALES.index(claim.needs)
 
     def called(self, name: str) -> str:
-        """The name under which an experiment's numbers are shown: it says where a stand-in took a dataset's place."""
-        dataset = self.experiments[name].dataset
+        """The name under which a row's numbers are shown: it says where a stand-in took a dataset's place."""
+        dataset = self.experiments[name.partition("/")[0]].dataset
         return f"{name} on {dataset}" if self.datasets[dataset].standin_for else name
 
     @model_validator(mode="after")
@@ -481,11 +656,63 @@ class Params(Strict):
                 allowed = ", ".join(sorted(self.datasets))
                 raise ValueError(f"experiments.{key}.dataset: found {experiment.dataset!r}; allowed: {allowed}")
             _fits_data(f"experiments.{key}", experiment, self.datasets[experiment.dataset])
+            if not experiment.stacked and experiment.seeds != 1:
+                allowed = "1 for a convolutional GAN; more in ablations"
+                raise ValueError(f"experiments.{key}.seeds: found {experiment.seeds}; allowed: {allowed}")
             found, every = self.reports[key].milestones, experiment.snapshot_every
             if any(step != experiment.steps and (step % every or step > experiment.steps) for step in found):
                 allowed = f"steps, {experiment.steps}, and the multiples of snapshot_every, {every}, up to it"
                 raise ValueError(f"reports.{key}.milestones: found {found}; allowed: {allowed}")
+        for base in self.ablations:
+            self._check_ablations(base)
+        for key, claim in self.claims.items():
+            self._check_claim(f"claims.{key}", claim)
         return self
+
+    def _check_ablations(self, base: str) -> None:
+        where, group = f"ablations.{base}", self.ablations[base]
+        if base not in self.experiments:
+            raise ValueError(f"ablations: found {base}; allowed: {', '.join(sorted(self.experiments))}")
+        if group.dataset != self.experiments[base].dataset:
+            found, allowed = group.dataset, self.experiments[base].dataset
+            raise ValueError(f"{where}.dataset: found {found!r}; allowed: that of the experiment, {allowed!r}")
+        dataset = self.datasets[group.dataset]
+        of_images = isinstance(dataset.form, ImagesForm)
+        most = dataset.form.train // 2 if isinstance(dataset.form, ImagesForm) else 0
+        if of_images != (group.num is not None) or (group.num or 0) > most:
+            allowed = f"at most half of {2 * most} training images" if of_images else "null for toys"
+            raise ValueError(f"{where}.num: found {group.num}; allowed: {allowed}")
+        for name in group.rows:
+            row = f"{where}.rows.{name}"
+            try:
+                experiment = self.row(f"{base}/{name}")
+            except ValidationError as error:
+                raise ValueError(f"{row}, with the budget: {_one_line(error, Experiment)}") from None
+            if experiment.dataset != group.dataset:
+                raise ValueError(f"{row}.dataset: found {experiment.dataset!r}; allowed: none, a row keeps its data")
+            if experiment.alarms and experiment.alarms.stop:
+                raise ValueError(f"{row}.alarms.stop: found true; allowed: false, seeds have to end together")
+            _fits_data(row, experiment, dataset)
+
+    def _check_claim(self, where: str, claim: Claim) -> None:
+        if not self.decides(claim):
+            return  # a small scale may leave rows out
+        for i, test in enumerate(claim.tests):
+            for row in test.rows:
+                if not self.has(row):
+                    ablated = (f"{base}/{name}" for base, group in self.ablations.items() for name in group.rows)
+                    allowed = ", ".join(sorted([*self.experiments, *ablated]))
+                    raise ValueError(f"{where}.tests.{i}: found row {row!r}; allowed: {allowed}")
+                if standin_for := self.datasets[self.row(row).dataset].standin_for:
+                    found = f"{claim.needs!r} with {row} on a stand-in for {standin_for}"
+                    raise ValueError(f"{where}.needs: found {found}; allowed: a scale with the real data")
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """`base` with `changes`, table by table; anything but a table is replaced."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def _same_keys(table: str, rows: Mapping[str, object], wanted: Mapping[str, object]) -> None:
@@ -507,8 +734,6 @@ def _fits_data(key: str, experiment: Experiment, dataset: Dataset) -> None:
                 raise ValueError(
                     f"{key}.{name}.start: found {net.start}; allowed: at most a fourth of {form.size} pixels"
                 )
-        if experiment.seeds != 1:
-            raise ValueError(f"{key}.seeds: found {experiment.seeds}; allowed: 1 for a convolutional GAN")
         if experiment.batch > form.train:
             raise ValueError(f"{key}.batch: found {experiment.batch}; allowed: at most {form.train} training images")
         return
@@ -595,11 +820,11 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, root: type[Strict] = Params) -> str:
     # A misspelt key is both unknown and missing: the unknown name is what the user can see.
     errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     kind, found, ctx = errors[0]["type"], errors[0]["input"], errors[0].get("ctx", {})
-    keys, parent = _locate(errors[0]["loc"])
+    keys, parent = _locate(errors[0]["loc"], root)
     where = ".".join(keys)
     if kind == "value_error":
         said = f"{where}.{ctx['error']}".removeprefix(".")
@@ -616,11 +841,11 @@ def _one_line(error: ValidationError) -> str:
     return said + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
 
 
-def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
-    """The keys of a pydantic location as they stand in the file, and the type that holds the last one."""
+def _locate(loc: tuple[int | str, ...], root: type[Strict]) -> tuple[list[str], Any]:
+    """The keys of a pydantic location inside `root` as they stand in the file, and the type that holds the last one."""
     keys: list[str] = []
-    annotation: Any = Params
-    parent: Any = Params
+    annotation: Any = root
+    parent: Any = root
     for part in loc:
         while get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

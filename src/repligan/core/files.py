@@ -141,13 +141,31 @@ def to_bytes(tensors: Mapping[str, torch.Tensor], note: Any = None) -> bytes:
     )
 
 
+def array_bytes(values: Mapping[str, np.ndarray], note: Any = None) -> bytes:
+    """`to_bytes` of arrays, for what does without torch."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    contiguous = {key: np.ascontiguousarray(value) for key, value in values.items()}
+    return save(contiguous, metadata={"note": json.dumps(note, sort_keys=True)})
+
+
 def from_file(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     """(tensors, note) of a safetensors file; raises InputError if it is missing or damaged."""
+    return _from_safetensors(path, "pt")
+
+
+def arrays(path: Path) -> tuple[dict[str, np.ndarray], Any]:
+    """`from_file` with arrays, for what does without torch."""
+    return _from_safetensors(path, "numpy")
+
+
+def _from_safetensors(path: Path, framework: str) -> tuple[dict[str, Any], Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(existing(path), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["note"])  # noqa: SIM118
+        with safe_open(existing(path), framework=framework) as file:
+            return {key: file.get_tensor(key) for key in sorted(file.keys())}, json.loads(file.metadata()["note"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None
 
@@ -164,10 +182,10 @@ def tree_digest(folder: Path, pattern: str) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def code_digest() -> str:
-    """Hex digest of the modules that decide what a training computes: all but those that only look at results."""
+def code_digest(*more: str) -> str:
+    """Hex digest of the modules that decide what a training computes, and of those in the packages `more`."""
     package = Path(__file__).parents[1]
-    parts = [tree_digest(package / folder, "*.py") for folder in ("core", "models", "training")]
+    parts = [tree_digest(package / folder, "*.py") for folder in ("core", "models", "training", *more)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 

@@ -5,7 +5,7 @@ A repeat is a seed where an experiment has many, else a draw of z and of the rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from repligan.evaluation.extractor import CHUNK
 from repligan.evaluation.intervals import interval, summary
 from repligan.models import build, sample, unpack
 from repligan.training.alarms import Alarm, raised
-from repligan.training.batches import denormalise
+from repligan.training.batches import denormalise, normalise
 from repligan.training.loop import SAMPLES, snapshot_name
 from repligan.training.noise import draw, fixed_z
 
 Stats = dict[str, np.ndarray]
-Measure = Callable[[torch.nn.Module], tuple[Stats, torch.Tensor]]
-"""G -> statistics [R] and what a figure needs: a histogram, points, or sample images."""
+Measure = Callable[[torch.nn.Module, torch.nn.Module], tuple[Stats, torch.Tensor]]
+"""G, D -> statistics [R] and what a figure needs: a histogram, points, or sample images."""
+JUDGED = 500  # images of each kind that D is tried on
 LAST = 0.1  # share of a training over which its final losses are averaged
 
 
@@ -67,16 +68,24 @@ class Evaluation:
 
 
 def evaluate(
-    name: str, experiment: Experiment, form: Form, run: Path, measure: Measure, device: torch.device
+    name: str,
+    experiment: Experiment,
+    form: Form,
+    run: Path,
+    measure: Measure,
+    device: torch.device,
+    steps: Sequence[int] | None = None,
 ) -> Evaluation:
-    """Measure every snapshot in the folder `run`; a G without weights has only its D's losses."""
+    """Measure every snapshot in the folder `run`, or those after `steps`; a G without weights has only D's losses."""
     history, note = from_file(run / "history.safetensors")
     pictures: dict[str, torch.Tensor] = {}
-    steps = [] if isinstance(experiment.G, Identity) else experiment.snapshot_steps(note["last"])
+    if isinstance(experiment.G, Identity):
+        steps = []
+    steps = experiment.snapshot_steps(note["last"]) if steps is None else list(steps)
     rows: list[Stats] = []
     progress = Progress(f"{name}: evaluating", len(steps))
     for i, step in enumerate(steps):
-        stats, picture = measure(G_at(step, experiment, form, run).to(device))
+        stats, picture = measure(*(net.to(device) for net in networks_at(step, experiment, form, run)))
         rows.append(stats)
         pictures[f"{step:08d}"] = picture
         progress(i + 1)
@@ -85,14 +94,16 @@ def evaluate(
     return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures, alarms)
 
 
-def G_at(step: int | None, experiment: Experiment, form: Form, run: Path) -> torch.nn.Module:
-    """G with the weights after `step`, None for the last, on the CPU; raises InputError if missing or damaged."""
+def networks_at(
+    step: int | None, experiment: Experiment, form: Form, run: Path
+) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """(G, D) with the weights after `step`, None for the last, on the CPU; raises InputError if missing or damaged."""
     if step is None:
         step = int(from_file(run / "history.safetensors")[1]["last"])
     G, D = build(experiment, form, range(experiment.seeds))
     with usable(run / snapshot_name(step)):
         unpack(from_file(run / snapshot_name(step))[0], G, D)
-    return G
+    return G, D
 
 
 def measure_of(
@@ -106,7 +117,9 @@ def measure_of(
             return _pattern(experiment, load_array(processed / "bounds.npy"), reference.num)
         case ImagesForm():
             assert not isinstance(reference, DrawsReference)
-            return _images(experiment, images.read(reference, folder, device))
+            return image_measure(
+                experiment, images.read(reference, folder, device), load_array(processed / "heldout.npy")
+            )
 
 
 def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
@@ -116,7 +129,7 @@ def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
         z = _stack(experiment.z, seeds, num)
     few = _stack(experiment.z, seeds, toys.FEW)
 
-    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+    def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         values = toys.decode(sample(G, z.expand(len(seeds), -1, -1)).numpy())
         sampled = toys.decode(sample(G, few).numpy())
         counts = np.bincount(values.ravel(), minlength=2**experiment.z.dim)
@@ -129,25 +142,44 @@ def _pattern(experiment: Experiment, bounds: np.ndarray, num: int) -> Measure:
     seeds = range(experiment.seeds)
     z = _stack(experiment.z, seeds, 1 if experiment.z.kind == "constant" else num)
 
-    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+    def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         points = sample(G, z)
         return toys.pattern_statistics(points.numpy(), bounds), points.mean(dim=1)
 
     return measure
 
 
-def _images(experiment: Experiment, protocol: images.Protocol) -> Measure:
+def image_measure(experiment: Experiment, protocol: images.Protocol, heldout: np.ndarray) -> Measure:
+    """The measurement of an image GAN; `heldout`: uint8 [M, C, H, W] that D never saw."""
     num, repeats = protocol.config.num, protocol.config.repeats
     fixed = fixed_z(experiment.z, 0, SAMPLES)
+    unseen = normalise(heldout[: min(num, JUDGED)])[None]
 
-    def measure(G: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
+    def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         def generate(repeat: int) -> torch.Tensor:
             z = fixed_z(experiment.z, 0, num, "evaluation_z", repeat)
             return torch.cat([sample(G, chunk)[0] for chunk in z.split(CHUNK, dim=1)])
 
-        return protocol.score(generate(repeat) for repeat in range(repeats)), denormalise(sample(G, fixed)[0])
+        made = [generate(repeat) for repeat in range(repeats)]
+        accuracy = [heldout_accuracy(D, unseen, one[None, : unseen.shape[1]], experiment.batch) for one in made]
+        stats = protocol.score(made) | {"acc_D_heldout": np.array(accuracy)}
+        return stats, denormalise(sample(G, fixed)[0])
 
     return measure
+
+
+@torch.no_grad()
+def heldout_accuracy(D: torch.nn.Module, real_img: torch.Tensor, gen_img: torch.Tensor, batch: int) -> float:
+    """Share that D tells right of held-out and of generated images [1, N, C, H, W], either weighing the same.
+
+    In whole batches of one kind and with their statistics in batch normalisation, as D was trained.
+    """
+    device, size = next(D.parameters()).device, min(batch, real_img.shape[1])
+    sides = []
+    for img, is_real in ((real_img, True), (gen_img, False)):
+        whole = img[:, : img.shape[1] // size * size].split(size, dim=1)
+        sides.append(np.mean([((D(part.to(device)) > 0) == is_real).double().mean().item() for part in whole]))
+    return float(np.mean(sides))
 
 
 def every_z(noise: Noise) -> torch.Tensor | None:

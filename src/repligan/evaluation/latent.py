@@ -74,12 +74,22 @@ def pictures(G: torch.nn.Module, experiment: Experiment, config: Exploration, se
     return {name: render(G, walk) for name, walk in (walks | {"arithmetic": arithmetic(a, b)}).items()}
 
 
-def scores(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
-    """What the components move and where the results of arithmetic lie: JSON-able means with intervals."""
-    return _components(G, experiment, config, protocol) | {"arithmetic": _arithmetic(G, experiment, config, protocol)}
+def scores(
+    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
+) -> tuple[dict[str, Any], Pictures]:
+    """What the components move and where the results of arithmetic lie: JSON-able means with intervals, and values.
+
+    Values, float64: "shift" and "factors_moved" of each component; "nearer <operation>" of each pair of latents, how
+    much nearer the result's image is to both parents' than a stranger's.
+    """
+    found, values = _components(G, experiment, config, protocol)
+    table, nearer = _arithmetic(G, experiment, config, protocol)
+    return found | {"arithmetic": table}, values | nearer
 
 
-def _components(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
+def _components(
+    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
+) -> tuple[dict[str, Any], Pictures]:
     """`moves`: component -> share of latents whose factor changes between its two ends, and the shift in features.
 
     A shift of 1 is the mean distance between the images of two independent z.
@@ -97,11 +107,14 @@ def _components(G: torch.nn.Module, experiment: Experiment, config: Exploration,
         shifts.append(shift)
         counts.append(sum(share >= MOVED for share in changed))
         progress(component + 1)
-    found: dict[str, Any] = {"moves": moves, "shift": interval(np.array(shifts))}
-    return found | ({"factors_moved": interval(np.array(counts, float))} if protocol.factors else {})
+    values = {"shift": np.array(shifts)} | ({"factors_moved": np.array(counts, float)} if protocol.factors else {})
+    table = {"moves": moves, **{key: interval(one) for key, one in values.items()}}
+    return table, {key: torch.from_numpy(one) for key, one in values.items()}
 
 
-def _arithmetic(G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol) -> dict[str, Any]:
+def _arithmetic(
+    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
+) -> tuple[dict[str, Any], Pictures]:
     """operation -> mean distance of its image to both parents', in distances between strangers; and what it inherits.
 
     `inherits`: share of factors in which it is like A or B; for "stranger" what chance gives.
@@ -111,14 +124,16 @@ def _arithmetic(G: torch.nn.Module, experiment: Experiment, config: Exploration,
     seen = [_seen(G, z, protocol) for z in (*results, (a + b) / 2, other)]
     A, B = seen[:2]
     unit = float((_distance(A, seen[-1]) + _distance(B, seen[-1])).mean() / 2) or 1.0
-    table = {}
-    for name, one in zip((*OPERATIONS[2:], "(A + B) / 2", "stranger"), seen[2:], strict=True):
-        row = {"distance": interval((_distance(one, A) + _distance(one, B)).numpy() / 2 / unit)}
+    names = (*OPERATIONS[2:], "(A + B) / 2", "stranger")
+    table, apart = {}, {}
+    for name, one in zip(names, seen[2:], strict=True):
+        apart[name] = (_distance(one, A) + _distance(one, B)) / 2 / unit
+        row = {"distance": interval(apart[name].numpy())}
         if protocol.factors:
             like = ((one.values == A.values) | (one.values == B.values)).double().mean(dim=1)
             row["inherits"] = interval(like.numpy())
         table[name] = row
-    return table
+    return table, {f"nearer {name}": apart["stranger"] - apart[name] for name in names[:-1]}
 
 
 def _seen(G: torch.nn.Module, z: torch.Tensor, protocol: Protocol) -> Seen:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from repligan.core.config import Dataset, Experiment, Report
 from repligan.core.files import DIGITS, to_bytes, write_bytes
@@ -57,10 +58,17 @@ def _of_images(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def write(folder: Path, experiment: Experiment, evaluation: Evaluation) -> None:
-    """losses.csv, curves.csv and pictures.safetensors in `folder`."""
+    """losses.csv, curves.csv, pictures.safetensors and, a value per seed or draw, stats.safetensors in `folder`."""
     write_bytes(folder / "losses.csv", to_csv(losses(evaluation, experiment.log_every)))
     write_bytes(folder / "curves.csv", to_csv(curves(evaluation)))
-    write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures, experiment.model_dump(mode="json")))
+    row = experiment.model_dump(mode="json")
+    write_bytes(folder / "pictures.safetensors", to_bytes(evaluation.pictures, row))
+    write_bytes(folder / "stats.safetensors", to_bytes(stats(evaluation), {"steps": evaluation.steps}))
+
+
+def stats(evaluation: Evaluation) -> dict[str, torch.Tensor]:
+    """metric -> [T, R], as evaluated."""
+    return {key: torch.from_numpy(values) for key, values in evaluation.stats.items()}
 
 
 def curves(evaluation: Evaluation) -> list[Row]:

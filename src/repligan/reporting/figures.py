@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -16,6 +16,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
 from repligan.core.config import OPERATIONS
+from repligan.reporting.ledger import Claims
 from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
 from repligan.reporting.words import SHARES, label
@@ -30,6 +31,7 @@ BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
 Walks = Mapping[str, "np.ndarray"]
 ALONE = ("tv", "distinct", "class_tv", "luma")  # metrics with a panel of their own; the rest is in tables
 COLOURS = (BLUE, ORANGE, GREEN, RED)
+MANY = 20  # values from which on a histogram says more than points
 DPI = 110
 plt.rcParams.update(
     {
@@ -45,8 +47,9 @@ plt.rcParams.update(
 )
 
 
-def draw(results: Sequence[Result]) -> dict[str, bytes]:
-    """All figures as PNG: overview, and of each experiment losses, curves, samples and walks as "name-kind".
+def draw(results: Sequence[Result], claims: Claims, values: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """All figures as PNG: overview, of each experiment losses, curves, samples and walks as "name-kind", of each
+    measured claim "claim-name".
 
     Two processes draw: of a short pipeline's report, most is layout.
     """
@@ -56,6 +59,10 @@ def draw(results: Sequence[Result]) -> dict[str, bytes]:
         todo |= {f"{result.name}-{kind.__name__}": partial(kind, result) for kind in kinds}
         walked = (traversal, interpolation, arithmetic) if result.walks else ()
         todo |= {f"{result.name}-{kind.__name__}": partial(kind, result.walks) for kind in walked}
+    for name, found in claims.items():
+        tests = [(test, values[f"{name}.{i}"]) for i, test in enumerate(found["tests"]) if f"{name}.{i}" in values]
+        if decisive := [one for one in tests if one[0]["rule"]]:
+            todo[f"claim-{name}"] = partial(claim, decisive)
     with ProcessPoolExecutor(2, get_context("fork")) as pool:
         return dict(zip(todo, pool.map(png, todo.values()), strict=True))
 
@@ -186,3 +193,38 @@ def overview(results: Sequence[Result]) -> Figure:
         distance = [metric for metric in result.measured if metric.startswith("fd_")]
         _panel(curve, result, distance or [metric for metric in result.measured if metric in SHARES])
     return figure
+
+
+def claim(tests: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> Figure:
+    """How the values of each test lie over the seeds, with the interval of their mean and the published value."""
+    figure, panels = plt.subplots(len(tests), 1, figsize=(2.4, 0.2 + 0.65 * len(tests)), squeeze=False)
+    for axes, (test, values) in zip(panels[:, 0], tests, strict=True):
+        _values(axes, test, values)
+    return figure
+
+
+def _values(axes: Axes, test: Mapping[str, Any], values: np.ndarray) -> None:
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=6.5, length=2)
+    found = test["measured"]
+    yes_or_no = values.dtype == bool
+    if yes_or_no:
+        axes.barh(0.5, found["mean"], height=0.5, color=BLUE, alpha=0.5)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50 %", "all seeds"])
+    elif len(values) >= MANY:
+        axes.hist(values, bins=40, color=BLUE, alpha=0.5)
+    else:
+        axes.plot(values, [0.5] * len(values), "o", markersize=4, color=BLUE, alpha=0.6)
+        axes.set_ylim(0, 1)
+    height = axes.get_ylim()[1]
+    if "lo" in found and (yes_or_no or test["kind"] != "share"):
+        axes.plot([found["lo"], found["hi"]], [0.12 * height] * 2, color=ORANGE, linewidth=2.5, solid_capstyle="butt")
+    for bound in (test["rule"] or {}).values():
+        if isinstance(bound, float) and (yes_or_no or test["kind"] != "share"):
+            axes.axvline(bound, color="grey", linewidth=0.8, linestyle=":")
+    if "published" in test:
+        axes.axvline(test["published"], color=RED, linewidth=1.4)
+    if not yes_or_no:
+        axes.locator_params(axis="x", nbins=4)

@@ -18,24 +18,44 @@ from repligan.core.config import (
     MlxtendSource,
     Params,
 )
+from repligan.reporting import ledger
 from repligan.reporting.compare import CARD, card, column, comparable
+from repligan.reporting.ledger import Claims
 from repligan.reporting.results import Result
 from repligan.reporting.words import label, with_interval
 
 FIGURES = ("samples", "curves", "losses", "traversal", "interpolation", "arithmetic")
 
 
-def render(params: Params, results: Sequence[Result], figures: Mapping[str, bytes]) -> str:
-    """The page; `figures`: file stem -> PNG bytes, for each experiment those of FIGURES it has, and overview."""
+def render(params: Params, results: Sequence[Result], claims: Claims, figures: Mapping[str, bytes]) -> str:
+    """The page; `figures`: file stem -> PNG bytes, as `figures.draw` names them."""
     environment = Environment(
         loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("page.html").render(
         scale=params.scale,
+        summary=ledger.summary(claims),
+        confidence=next((t["confidence"] for claim in claims.values() for t in claim["tests"] if "num" in t), 0),
+        claims=[_claim(name, claim, figures) for name, claim in claims.items()],
         overview=_inline(figures["overview"]),
         experiments=[_section(params, result, figures) for result in results],
         compared=[_side_by_side(group) for group in comparable(results)],
     )
+
+
+def _claim(name: str, claim: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[str, Any]:
+    run = [test for test in claim["tests"] if "num" in test]
+    budgets = {row: said for test in run for row, said in zip(test["rows"], test["budget"], strict=True)}
+    return {
+        "name": name,
+        "says": claim["says"],
+        "source": claim["source"],
+        "verdict": ledger.verdict(claim),
+        "kind": ledger.CLASSES[claim["verdict"]],
+        "tests": [(test["label"], *ledger.measured(test)) for test in claim["tests"]],
+        "budgets": sorted(budgets.items()),
+        "picture": _inline(figures[f"claim-{name}"]) if f"claim-{name}" in figures else None,
+    }
 
 
 def _side_by_side(group: Sequence[Result]) -> dict[str, Any]:

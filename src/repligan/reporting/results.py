@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from repligan.core.config import Experiment, Params, Report
-from repligan.core.errors import InputError
-from repligan.core.files import existing, read_json, usable
+from repligan.core.files import arrays, existing, read_json, usable
 
 
 @dataclass
@@ -55,7 +54,7 @@ def read(params: Params, data: Path, reports: Path) -> list[Result]:
 def _read_one(params: Params, name: str, data: Path, metrics: Path) -> Result:
     folder, explored = data / "evaluations" / name, data / "explorations" / name
     experiment, found = params.experiments[name], read_json(metrics / f"{name}.json")
-    pictures = {int(step): array for step, array in arrays(folder / "pictures.safetensors").items()}
+    pictures = {int(step): array for step, array in arrays(folder / "pictures.safetensors")[0].items()}
     result = Result(
         name,
         params.called(name),
@@ -65,13 +64,13 @@ def _read_one(params: Params, name: str, data: Path, metrics: Path) -> Result:
         _table(folder / "curves.csv", empty=not pictures),
         _table(folder / "losses.csv", empty=False),
         pictures,
-        {} if experiment.stacked else arrays(explored / "pictures.safetensors"),
+        {} if experiment.stacked else arrays(explored / "pictures.safetensors")[0],
         {} if experiment.stacked else read_json(explored / "scores.json"),
     )
     with usable(metrics / f"{name}.json"):
         missing = set(result.floor) - set(result.measured) if pictures else ()
         steps = [result.metrics[f"step_{step}"] for step in result.report.milestones if step in pictures]
-        if missing or not result.metrics["end"] or any(set(step) != set(result.floor) for step in steps):
+        if missing or not result.metrics["end"] or any(not set(step) >= set(result.floor) for step in steps):
             raise ValueError("its metrics are not those of the curves and params.yaml")
     return result
 
@@ -84,14 +83,3 @@ def _table(path: Path, empty: bool) -> pd.DataFrame:
         if "step" not in table:
             raise ValueError("it has no column step")
         return table
-
-
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by their sorted names; raises InputError if it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(sorted(load_file(existing(path)).items()))
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); run `dvc repro` to make it again") from None

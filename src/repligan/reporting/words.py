@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 BITS = ("1st", "2nd", "3rd", "4th")
-SHARES = {"even_rate", "all_even", "coverage", "match", "inside", "precision", "recall", "covered", "copied"}
+SHARES = {
+    "even_rate",
+    "all_even",
+    "coverage",
+    "match",
+    "inside",
+    "precision",
+    "recall",
+    "covered",
+    "copied",
+    "acc_D_heldout",
+}
 EXTRACTORS = {"cnn": "classifier", "inception": "Inception-v3"}
 LABELS = {
     "even_rate": "even numbers, over all 128 z",
@@ -34,6 +45,8 @@ LABELS = {
     "D_real": "mean D(x)",
     "D_gen": "mean D(G(z))",
     "acc_D": "share that D tells right",
+    "auc_D": "how well D orders real above generated (AUC, 0.5: a guess)",
+    "acc_D_heldout": "share of held-out and of new images that D tells right",
     "spread": "variance of a batch of G's images over the real one's",
     "twins": "share of a batch that nearly equals another image of it",
     "grad_G": "squared gradient of G",

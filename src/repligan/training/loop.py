@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from torch import nn
 
 from repligan.core.config import Experiment, Form
 from repligan.core.files import move_dir, to_bytes, write_bytes
+from repligan.core.signals import Stop
 from repligan.models import build, pack, sample
 from repligan.training.alarms import signs, standing
 from repligan.training.batches import Batches, denormalise, real_batches
@@ -47,28 +46,6 @@ Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
 
 class TrainingError(ClickException):
     """Training cannot go on; the message names the experiment and the step. Exit code 1."""
-
-
-class Stop:
-    """`signal`: the number of the SIGINT or SIGTERM that came, else 0."""
-
-    signal = 0
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """While inside, SIGINT and SIGTERM only set `signal`: the loop saves, then leaves."""
-    stop = Stop()
-
-    def note(signum: int, frame: object) -> None:
-        stop.signal = signum
-
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @dataclass
@@ -96,7 +73,8 @@ class Training:
         self.loss = LOSSES[self.experiment.loss.kind]
         self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
         self.first_bad = torch.tensor(NEVER, device=self.device)
-        sights = [sight for update in self.experiment.schedule for sight in update.sees]
+        self.updates = self.experiment.updates
+        sights = [sight for update in self.updates for sight in update.sees]
         self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
 
     def forward(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -163,7 +141,7 @@ def train_step(training: Training) -> Seen:
     num_real, num_z = t.step * t.num_real, t.step * t.num_z
     seen: Seen = defaultdict(list)
     alive = False  # whether gen_img still carries the graph of G as it is now
-    for update, following in zip(config.schedule, [*config.schedule[1:], None], strict=True):
+    for update, following in zip(t.updates, [*t.updates[1:], None], strict=True):
         # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
         for_G = update.update == "G"
         t.freeze_D(for_G)
@@ -205,17 +183,26 @@ def train_step(training: Training) -> Seen:
 def summarised(training: Training, seen: Seen) -> dict[str, torch.Tensor]:
     """Per seed [num_seeds] on the CPU, averaged over a step's updates: losses, mean probabilities, acc_D.
 
-    acc_D: share of what D saw in its own updates that it told right, real and generated data weighing the same; of
-    image GANs also `alarms.signs`.
+    acc_D: share of what D saw in its own updates that it told right, real and generated data weighing the same;
+    auc_D: how well its logits order the two; of image GANs also `alarms.signs`.
     """
     t, judged = training, [key for key in ("D_real", "D_gen") if key in seen]
     values = {key: torch.stack(several).mean(dim=0) for key, several in seen.items() if key.startswith("loss")}
     values |= {key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) for v in seen[key]]).mean(dim=0) for key in judged}
     right = [((v > 0) == (key == "D_real")).float().mean(dim=(1, 2)) for key in judged for v in seen[key]]
     values["acc_D"] = torch.stack(right).mean(dim=0)
+    if len(judged) == 2:
+        pairs = zip(seen["D_real"], seen["D_gen"], strict=True)
+        values["auc_D"] = torch.stack([auc(real, gen) for real, gen in pairs]).mean(dim=0)
     if not t.experiment.stacked:
         values |= signs(seen["real_img"][0][0], seen["gen_img"][0][0], t.G.parameters())
     return {key: value[: len(t.seeds)].cpu() for key, value in sorted(values.items())}
+
+
+def auc(real: torch.Tensor, gen: torch.Tensor) -> torch.Tensor:
+    """[S]: how often a real logit is above a generated one, both [S, B, 1], a tie counting half."""
+    diff = real - gen.transpose(1, 2)
+    return ((diff > 0).float() + (diff == 0).float() / 2).mean(dim=(1, 2))
 
 
 def train(training: Training, out: Path, work: Path, config: dict[str, Any], report: Report, stop: Stop) -> None:
