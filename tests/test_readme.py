@@ -26,10 +26,9 @@ def test_every_result_is_the_measured_one() -> None:
 
 def test_the_ledger_is_the_committed_one() -> None:
     claims = ledger.read(ROOT / "reports")
-    shown = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|`]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    row = re.compile(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|`]+) \|$", re.MULTILINE)
+    shown = [found for found in row.findall((ROOT / "README.md").read_text()) if found[0] in claims]
+    first = {name: claim["tests"][0] for name, claim in claims.items()}
+    said = {name: f"{test['label']}: {' '.join(ledger.measured(test)[:2])}" for name, test in first.items()}
     assert len(claims) == 24
-    assert shown == [
-        (name, claim["says"], f"{claim['tests'][0]['label']}: {' '.join(ledger.measured(claim['tests'][0])[:2])}",
-         ledger.verdict(claim))
-        for name, claim in claims.items()
-    ]  # fmt: skip
+    assert shown == [(name, claim["says"], said[name], ledger.verdict(claim)) for name, claim in claims.items()]
