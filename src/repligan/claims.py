@@ -1,6 +1,6 @@
 """What the sources claim, tested: values over seeds -> interval -> verdict.
 
-The intervals of all tests together hold with 95 % (Bonferroni 1936): each has a share of the 5 % only.
+The intervals of all tests with a rule hold together with 95 % (Bonferroni 1936): each has a share of the 5 % only.
 """
 
 from __future__ import annotations
