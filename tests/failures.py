@@ -323,8 +323,9 @@ def made(bench: Bench) -> None:
 
 
 def measured(bench: Bench) -> None:
-    """The metrics of all experiments."""
+    """The metrics of all experiments, and the ledger."""
     shutil.copytree(bench.made / "reports" / "metrics", bench.folder / "reports" / "metrics")
+    shutil.copy(bench.made / "reports" / "claims.json", bench.folder / "reports")
 
 
 def stopped(bench: Bench) -> None:
@@ -750,7 +751,7 @@ FAULTS = [
           says="data/runs/even"),
     fault("a full disk under arrays", MNIST["raw"], made, gone("data/processed"),
           mounted("data/processed", "size=64k"), says="data/processed/mnist"),
-    fault("a full disk under the report", REPORT, made, gone("reports"), mounted("reports", "size=64k"),
+    fault("a full disk under the report", REPORT, made, gone("reports"), mounted("reports", "size=160k"),
           measured, says="reports/figures"),
     fault("a folder that may only be read", FETCH, mounted("data", "ro")),
     fault("a work folder that may only be read", TRAIN, made, gone(".work"), mounted(".work", "ro")),
