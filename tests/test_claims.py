@@ -192,6 +192,7 @@ def test_the_ledger_takes_the_last_snapshot_or_the_one_asked_for(smoke: config.P
     assert (last["verdict"], last["share"]) == (claims.SOME, 0.5)
     assert first["verdict"] == claims.OPEN  # none of 40 leaves room for more than 5 %
     assert last["tests"][0]["measured"]["mean"] == 0.5
+    assert last["tests"][0]["budget"] == ["40 seeds, 60 steps of batch 16, learning rate 0.001"]
     assert (last["tests"][0]["num"], last["tests"][0]["over"], last["tests"][0]["rows"]) == (40, "seeds", ["even"])
 
 

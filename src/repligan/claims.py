@@ -20,6 +20,7 @@ from repligan.core.config import (
     Claim,
     ClaimTest,
     During,
+    ImagesForm,
     Latent,
     Params,
     Share,
@@ -243,7 +244,10 @@ def _over(params: Params, test: ClaimTest) -> str:
 
 
 def _budget(params: Params, name: str) -> str:
-    row, dataset = params.row(name), params.datasets[params.row(name).dataset]
-    images = getattr(dataset.form, "train", None)
+    row = params.row(name)
+    form = params.datasets[row.dataset].form
     said = f"{row.seeds} seed{'s' * (row.seeds > 1)}, {row.steps:,} steps of batch {row.batch}"
-    return said + (f", {images:,} images, width {row.G.width}" if images else "")  # type: ignore[union-attr]
+    said += f", learning rate {row.optimiser.lr:g}"
+    if isinstance(form, ImagesForm):
+        said += f", {form.train:,} images, width {row.G.width} (G) and {row.D.width} (D)"  # type: ignore[union-attr]
+    return said
