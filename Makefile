@@ -15,7 +15,7 @@ help:
 	@echo "make repro [SCALE=smoke|laptop|full]  reproduce everything, then look at reports/index.html"
 	@echo "make test                             run the tests"
 	@echo "make ui                               look at the runs in MLflow"
-	@echo "make verify                           reproduce HEAD from nothing, compare with dvc.lock"
+	@echo "make verify                           reproduce HEAD from scratch, compare with dvc.lock"
 	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
 
 $(VENV)/ready: requirements.lock pyproject.toml
@@ -35,7 +35,7 @@ $(VENV)/checked: $(VENV)/ready
 repro: $(VENV)/checked
 	@grep -qx 'scale: $(SCALE)' params.yaml || repligan scale $(SCALE)
 	@test '$(SCALE)' != full || repligan plan
-	@repligan mend
+	@repligan repair
 	dvc --wait-for-lock repro
 	@echo "look at reports/index.html, or at the runs: make ui"
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
-from repligan.core import config, runtime
+from repligan.core import runtime
+from repligan.core.runtime import Runtime
+from repligan.params import load
 
 ROUNDS = 3
 
@@ -91,12 +93,12 @@ def metrics() -> None:
 @click.argument("name", type=click.Choice(["sqrtm", "frechet", "prdc"]))
 def metric(name: str) -> None:
     """Print the seconds that one metric of two sides of random features takes on all cores."""
-    runtime.apply(config.Runtime.model_validate({"device": "cpu", "precision": "portable", "deterministic": True}))
+    runtime.apply(Runtime.model_validate({"device": "cpu", "precision": "portable", "deterministic": True}))
     import numpy as np
     import torch
 
-    from repligan.evaluation.frechet import frechet_distance, gaussian
-    from repligan.evaluation.neighbours import prdc
+    from repligan.metrics.frechet import frechet_distance, gaussian
+    from repligan.metrics.neighbours import prdc
 
     def run(gen: Any, real: Any) -> float:
         if name == "sqrtm":
@@ -132,13 +134,13 @@ def by_sqrtm(gen: Any, real: Any) -> float:
 @click.argument("steps", type=int)
 def worker(name: str, precision: str, seeds: int, steps: int) -> None:
     """Print the training steps per second of one experiment."""
-    params = config.load(Path("params.yaml"))
-    row = params.experiments[name].model_copy(update={"seeds": seeds})
-    chosen = config.Runtime.model_validate({"device": "cpu", "precision": precision, "deterministic": True})
+    params = load(Path("params.yaml"))
+    row = params.published(name).model_copy(update={"seeds": seeds})
+    chosen = Runtime.model_validate({"device": "cpu", "precision": precision, "deterministic": True})
     runtime.apply(chosen)
 
-    from repligan.datasets.forms import preprocess
-    from repligan.datasets.sources import fetch
+    from repligan.data.arrays import preprocess
+    from repligan.data.download import fetch
     from repligan.training import loop
 
     dataset = params.datasets[row.dataset]

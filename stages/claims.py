@@ -1,35 +1,35 @@
-"""DVC stage: test every claim on the results of the experiments and their ablations."""
+"""DVC stage: test every claim on the values of the trials."""
 
 from pathlib import Path
 
 import click
 
-from repligan.core import config
+from repligan.claims import ledger, rows
+from repligan.claims.values import Table
 from repligan.core.errors import Command, run
 from repligan.core.files import array_bytes, existing, write_bytes, write_json
+from repligan.params import load
 
 
 @click.command(
-    cls=Command, epilog="Example: python stages/claims.py data data/claims/values.safetensors reports/claims.json"
+    cls=Command,
+    epilog="Example: python stages/claims.py data/evaluations data/claims/values.safetensors reports/claims.json",
 )
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("evaluations", type=click.Path(path_type=Path))
 @click.argument("values", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
-def main(data: Path, values: Path, out: Path, params: Path) -> None:
-    """Test the claims of params.yaml on the results in the folder DATA.
+@click.option("--claims", type=click.Path(path_type=Path), default=rows.CLAIMS, show_default=True)
+def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path) -> None:
+    """Test the claims on the tables of values in the folder EVALUATIONS.
 
     Writes the ledger to OUT, a JSON file, and the value of every seed to VALUES.
     """
-    loaded = config.load(params)
-    for folder in ("evaluations", "ablations"):
-        existing(data / folder)
-
-    from repligan import claims
-
-    found, measured = claims.ledger(loaded, data)
+    loaded = load(params)
+    found = rows.load(claims, loaded)
+    judged, measured = ledger.ledger(loaded, found, Table(existing(evaluations)), claims)
     write_bytes(values, array_bytes(measured))
-    write_json(out, {"scale": loaded.scale, "claims": [{"id": name, **claim} for name, claim in found.items()]})
+    write_json(out, judged.to_json())
 
 
 if __name__ == "__main__":

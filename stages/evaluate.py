@@ -1,12 +1,15 @@
-"""DVC stage: measure one experiment's snapshots."""
+"""DVC stage: measure the trials of one experiment, as published and in its variants, and its latent space."""
 
 from pathlib import Path
 
 import click
 
-from repligan.core import config, runtime
-from repligan.core.errors import Command, InputError, run
-from repligan.core.files import existing, read_json, whole_dir, write_json
+from repligan.core import runtime
+from repligan.core.errors import Command, run
+from repligan.core.files import existing, whole_dir, write_json
+from repligan.core.rows import pick
+from repligan.engines import LocalProcesses
+from repligan.params import load
 
 
 @click.command(
@@ -15,37 +18,31 @@ from repligan.core.files import existing, read_json, whole_dir, write_json
     "data/evaluations/even reports/metrics/even.json",
 )
 @click.argument("name")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", type=click.Path(path_type=Path))
 @click.argument("processed", type=click.Path(path_type=Path))
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("metrics", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
-def main(name: str, run: Path, processed: Path, reference: Path, out: Path, metrics: Path, params: Path) -> None:
-    """Measure the weights of experiment NAME in the folder RUN, by the protocol in the folder REFERENCE.
+def main(name: str, runs: Path, processed: Path, reference: Path, out: Path, metrics: Path, params: Path) -> None:
+    """Measure the trials of experiment NAME, recorded in the folder RUNS, by the protocol in the folder REFERENCE.
 
-    Writes tables and arrays to the folder OUT, and METRICS, a JSON file.
+    Writes tables, pictures and walks to the folder OUT, and METRICS, a JSON file.
     """
-    loaded = config.load(params)
-    experiment = config.pick(loaded.experiments, "experiments", name)
-    dataset = loaded.datasets[experiment.dataset]
-    for folder in (run, processed, reference):
-        existing(folder)
-    card = read_json(reference / "card.json")
-    if not isinstance(card, dict) or not {"floor", "kind", "num", "repeats"} <= card.keys():
-        raise InputError(f"{reference / 'card.json'}: found no card; run `dvc repro` to make it again")
+    loaded = load(params)
+    pick(loaded.experiments, "experiments", name)
+    for needed in (runs, processed, reference):
+        existing(needed)
     runtime.apply(loaded.runtime)
 
-    from repligan.evaluation import tables
-    from repligan.evaluation.evaluate import evaluate, measure_of
+    from repligan.store import Store
+    from repligan.trials import Workshop, folder
 
-    device = runtime.device(loaded.runtime, experiment.threads)
-    protocol = loaded.references[experiment.dataset]
-    measure = measure_of(experiment, dataset.form, protocol, processed, reference, device)
-    evaluation = evaluate(name, experiment, dataset.form, run, measure, device)
-    with whole_dir(out) as folder:
-        tables.write(folder, experiment, evaluation)
-    write_json(metrics, tables.metrics(experiment, dataset, loaded.reports[name], loaded.scale, evaluation, card))
+    workshop = Workshop(loaded, processed, reference, Store(folder()))
+    LocalProcesses().run(f"{name}: measuring", workshop.measuring_jobs(name, runs))
+    with whole_dir(out) as written:
+        found = workshop.write_evaluation(name, runs, written)
+    write_json(metrics, found)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
-from repligan.core import config, runtime
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import whole_dir
+from repligan.core.rows import pick
+from repligan.params import load
 
 
 @click.command(cls=Command, epilog="Example: python stages/fetch.py mnist data/raw/mnist")
@@ -15,11 +17,11 @@ from repligan.core.files import whole_dir
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def main(name: str, out: Path, params: Path) -> None:
     """Write the raw files of dataset NAME to the folder OUT."""
-    loaded = config.load(params)
-    dataset = config.pick(loaded.datasets, "datasets", name)
+    loaded = load(params)
+    dataset = pick(loaded.datasets, "datasets", name)
     runtime.apply(loaded.runtime)
 
-    from repligan.datasets.sources import fetch
+    from repligan.data.download import fetch
 
     with whole_dir(out) as folder:
         fetch(name, dataset.source, folder, Path("downloads"))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
-from repligan.core import config, runtime
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, usable, whole_dir
+from repligan.core.rows import pick
+from repligan.params import load
 
 
 @click.command(cls=Command, epilog="Example: python stages/preprocess.py mnist data/raw/mnist data/processed/mnist")
@@ -16,12 +18,12 @@ from repligan.core.files import existing, usable, whole_dir
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def main(name: str, raw: Path, out: Path, params: Path) -> None:
     """Turn the raw files of dataset NAME in the folder RAW into the arrays of the folder OUT."""
-    loaded = config.load(params)
-    dataset = config.pick(loaded.datasets, "datasets", name)
+    loaded = load(params)
+    dataset = pick(loaded.datasets, "datasets", name)
     existing(raw)
     runtime.apply(loaded.runtime)
 
-    from repligan.datasets.forms import preprocess
+    from repligan.data.arrays import preprocess
 
     with whole_dir(out) as folder, usable(raw):
         preprocess(dataset, raw, folder)

@@ -5,9 +5,13 @@ from typing import Any
 
 import click
 
-from repligan.core import config, runtime
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir, write_json
+from repligan.core.rows import pick
+from repligan.data.rows import FilesSource
+from repligan.evaluation.rows import DrawsReference, InceptionReference
+from repligan.params import load
 
 
 @click.command(
@@ -19,33 +23,35 @@ from repligan.core.files import existing, whole_dir, write_json
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def main(name: str, processed: Path, out: Path, params: Path) -> None:
     """Measure dataset NAME in PROCESSED against itself; write card.json and the extractor to the folder OUT."""
-    loaded = config.load(params)
-    reference = config.pick(loaded.references, "references", name)
+    loaded = load(params)
+    reference = pick(loaded.references, "references", name)
     existing(processed)
     runtime.apply(loaded.runtime)
 
-    from repligan.datasets.sources import fetch
-    from repligan.evaluation.intervals import summary
+    from repligan.metrics.intervals import summary
 
+    dataset = loaded.datasets[name]
     card: dict[str, Any] = reference.model_dump(mode="json")
     with whole_dir(out) as folder:
-        if isinstance(reference, config.DrawsReference):
-            from repligan.evaluation import toys
+        if isinstance(reference, DrawsReference):
+            from repligan.evaluation.evaluate import floor as floor_of_draws
 
-            floor = toys.floor(reference, loaded.datasets[name].form, processed)
+            floor = floor_of_draws(reference, dataset, processed)
         else:
-            from repligan.evaluation import images
+            from repligan.evaluation import comparison
 
-            if isinstance(reference, config.InceptionReference):
-                weights = config.FilesSource(kind="files", layout="images", files=[reference.weights])
+            if isinstance(reference, InceptionReference):
+                from repligan.data.download import fetch
+
+                weights = FilesSource(kind="files", layout="images", files=[reference.weights])
                 fetch("inception", weights, folder, Path("downloads"))
-                (folder / reference.weights.name).rename(folder / images.STANDARD)
+                (folder / reference.weights.name).rename(folder / comparison.STANDARD)
             device = runtime.device(loaded.runtime, reference.threads)
-            protocol, learned = images.make(reference, processed, folder, device)
-            form = loaded.datasets[name].form
-            ceiling = protocol.ceiling((form.channels, form.size, form.size))  # type: ignore[union-attr]
+            compared, learned = comparison.make(reference, processed, folder, device)
+            form = dataset.form
+            ceiling = compared.ceiling((form.channels, form.size, form.size))  # type: ignore[union-attr]
             card |= learned | {"ceiling": summary(ceiling)}
-            floor = protocol.floor()
+            floor = compared.floor()
         write_json(folder / "card.json", card | {"floor": summary(floor)})
 
 

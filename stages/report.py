@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from repligan.core import config
 from repligan.core.errors import Command, run
 from repligan.core.files import arrays, existing, whole_dir, write_bytes
+from repligan.params import load
 
 
 @click.command(cls=Command, epilog="Example: python stages/report.py data reports")
@@ -15,12 +15,13 @@ from repligan.core.files import arrays, existing, whole_dir, write_bytes
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 def main(data: Path, reports: Path, params: Path) -> None:
     """Render DATA, REPORTS/metrics and REPORTS/claims.json to REPORTS/figures and REPORTS/index.html."""
-    loaded = config.load(params)
+    loaded = load(params)
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 
     from repligan import tracking
-    from repligan.reporting import figures, ledger, page, results
+    from repligan.claims import ledger
+    from repligan.reporting import figures, page, results
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
     drawn = figures.draw(found, claims, arrays(data / "claims" / "values.safetensors")[0])

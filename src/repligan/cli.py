@@ -10,10 +10,17 @@ from pathlib import Path
 
 import click
 
+from repligan import compose as composing
 from repligan import tracking
-from repligan.core import config, runtime
+from repligan.core import runtime
 from repligan.core.errors import Fault, Group, InputError
 from repligan.core.files import write_bytes
+from repligan.core.rows import pick
+from repligan.params import SCALES, load, with_walk
+from repligan.training.rows import PUBLISHED, RowId
+
+PARAMS, CONF = Path("params.yaml"), Path("conf")
+params_option = click.option("--params", type=click.Path(path_type=Path), default=PARAMS, show_default=True)
 
 
 @click.group(cls=Group)
@@ -25,10 +32,10 @@ def main() -> None:
 
 
 @main.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 repligan sync")
-@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@params_option
 def sync(params: Path) -> None:
     """Add to MLflow what it lacks: runs restored from a cache, or made while its server was away."""
-    loaded = config.load(params)
+    loaded = load(params)
     try:
         done = tracking.sync(loaded, Path("data"), Path("reports"))
     except (click.ClickException, OSError):
@@ -42,36 +49,39 @@ def sync(params: Path) -> None:
 
 
 @main.command(epilog="Example: repligan scale smoke")
-@click.argument("name", type=click.Choice(["smoke", "laptop", "full"]))
+@click.argument("name", type=click.Choice(SCALES))
 def scale(name: str) -> None:
-    """Write params.yaml anew from conf/ at scale NAME, as `dvc exp run -S scale=NAME` does, also without git."""
-    from dvc.utils.hydra import compose_and_dump
+    """Select scale NAME in conf/ and write params.yaml anew from it."""
+    _compose(name)
 
-    if not Path("conf", "config.yaml").exists():
-        raise InputError("conf/config.yaml: not found; allowed: the repository's folder as the working directory")
-    conf, aside = str(Path("conf").resolve()), Path(".work", "params.yaml")
-    aside.parent.mkdir(exist_ok=True)
-    try:
-        compose_and_dump(aside, conf, None, "config", conf, [f"scale={name}"])
-        config.load(aside, called="conf")
-        aside.replace("params.yaml")
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # of hydra, omegaconf or PyYAML
-        raise InputError(f"conf: {error}; allowed: YAML whose tables are those of conf/config.yaml") from None
-    finally:
-        aside.unlink(missing_ok=True)
-    click.echo(f"params.yaml: now at the {name} scale")
+
+@main.command(epilog="Example: repligan compose && dvc repro")
+def compose() -> None:
+    """Write params.yaml anew from conf/, after an edit there."""
+    _compose(None)
+
+
+def _compose(name: str | None) -> None:
+    """Write params.yaml at the selected scale, or at scale `name` and select it; says which hand edits are dropped."""
+    if not (CONF / "config.yaml").exists():
+        raise InputError(f"{CONF}/config.yaml: not found; allowed: the repository's folder as the working directory")
+    if PARAMS.exists() and composing.is_edited(PARAMS):
+        for line in composing.edited(PARAMS, CONF):
+            click.echo(f"dropped: {line}", err=True)
+    chosen = name or composing.selected(CONF)
+    composing.compose(chosen, PARAMS)
+    composing.select(chosen)
+    click.echo(f"params.yaml: now at the {chosen} scale")
 
 
 @main.command(epilog="Example: repligan plan")
-@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@params_option
 def plan(params: Path) -> None:
     """Say what `dvc repro` is about to fetch and how large it is, and time how long the image GANs will train."""
-    loaded = config.load(params)
+    loaded = load(params)
     runtime.apply(loaded.runtime)
 
-    from repligan import plan as planning
+    from repligan.tools import plan as planning
 
     click.echo(f"scale {loaded.scale}")
     for line in planning.fetching(loaded, Path("downloads")):
@@ -91,41 +101,43 @@ def plan(params: Path) -> None:
 @click.option("--what", type=click.Choice(["traversal", "interpolation", "arithmetic"]), default="traversal",
               show_default=True)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("latent.png"), show_default=True)
-@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@params_option
 def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: object) -> None:
     """Walk through the latent space of image GAN NAME and draw what its trained G makes of it.
 
-    What is not asked for is as in params.yaml, explorations.NAME.
+    What is not asked for is as in params.yaml, evaluations.NAME.walk.
     """
-    loaded = config.load(params)
+    loaded = load(params)
     changes = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asked.items()
         if value not in (None, ())
     }
-    row = config.with_exploration(params, loaded, name, changes)
+    walk = with_walk(params, loaded, name, changes).walk
+    assert walk
     if out.suffix != ".png" or not out.parent.is_dir():
         raise InputError(f"--out: found {out}; allowed: a .png file in a folder that exists")
     runtime.apply(loaded.runtime)
 
     from repligan.evaluation import latent
-    from repligan.evaluation.evaluate import networks_at
+    from repligan.evaluation.evaluate import last_step, networks_at
     from repligan.reporting import figures
 
-    experiment = loaded.experiments[name]
+    first = RowId(experiment=name)
+    experiment, run = loaded.rows[first], Path("data/runs") / name / PUBLISHED / "0-0"
     device = runtime.device(loaded.runtime, experiment.threads)
     form = loaded.datasets[experiment.dataset].form
-    G = networks_at(None, experiment, form, Path("data/runs") / name)[0].to(device)
-    walks = {walk: img.numpy() for walk, img in latent.pictures(G, experiment, row, seed).items()}
+    G = networks_at(last_step(run), experiment, form, [0], run)[0].to(device)
+    walks = {called: img.numpy() for called, img in latent.pictures(G, experiment.z, walk, seed).items()}
     write_bytes(out, figures.png(partial(getattr(figures, what), walks)))
-    click.echo(f"{out}: {what} of {loaded.called(name)}")
+    click.echo(f"{out}: {what} of {loaded.called(first)}")
 
 
 @main.command(epilog="Example: repligan claims even-200 bits-match")
 @click.argument("names", nargs=-1, metavar="[CLAIM]...")
 def claims(names: tuple[str, ...]) -> None:
     """Print the ledger of claims, or some of them: verdict, what was measured, and with which interval."""
-    from repligan.reporting import ledger
+    from repligan.claims import ledger
 
     for line in ledger.lines(ledger.read(Path("reports")), names):
         click.echo(line)
@@ -159,16 +171,16 @@ def ui(port: int) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path(".work/verify"), show_default=True)
 def verify(commit: str, experiments: tuple[str, ...], stages: tuple[str, ...], out: Path) -> None:
-    """Reproduce COMMIT from nothing in a folder aside and compare all outputs with its dvc.lock.
+    """Reproduce COMMIT from scratch in a temporary clone and compare all outputs with its dvc.lock.
 
     Writes verify.json, verify.md and the reproduced report. The exit code is 0 only if the reproduction
     holds, 1 if it drifted.
     """
-    from repligan import verify as verifying
+    from repligan.tools import verify as verifying
 
-    known = config.load(Path("params.yaml")).experiments
+    known = load(PARAMS).experiments
     for name in experiments:
-        config.pick(known, "experiments", name)
+        pick(known, "experiments", name)
     targets = [*stages, *(f"evaluate@{name}" for name in experiments)]
     rows = verifying.verify(Path.cwd(), commit, targets, out)
     click.echo(verifying.markdown(rows, commit), nl=False)
@@ -177,12 +189,12 @@ def verify(commit: str, experiments: tuple[str, ...], stages: tuple[str, ...], o
 
 
 @main.command(epilog="Example: repligan doctor")
-@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@params_option
 def doctor(params: Path) -> None:
     """Look for what is likely to go wrong on this machine; the exit code is 1 if anything was found."""
-    from repligan.doctor import examine
+    from repligan.tools.doctor import examine
 
-    loaded = config.load(params)
+    loaded = load(params)
     for name in ("requirements.lock", "dvc.yaml"):
         if not Path(name).exists():
             raise InputError(f"{name}: not found; allowed: the repository's folder as the working directory")
@@ -194,10 +206,68 @@ def doctor(params: Path) -> None:
     raise SystemExit(any(wrong for _, wrong in found))
 
 
-@main.command(epilog="Example: repligan mend && dvc repro")
-def mend() -> None:
-    """Repair what a killed DVC left half-written, as `make repro` does first; says what it did."""
-    from repligan.doctor import mend as mending
+@main.command(epilog="Example: repligan repair && dvc repro")
+def repair() -> None:
+    """Repair what a killed DVC left half-written, as `make repro` does first; says what it did.
 
-    for line in mending(Path.cwd()):
+    Also says where params.yaml was edited and conf/, which it is composed from, was not.
+    """
+    from repligan.tools.repair import repair as repairing
+
+    for line in repairing(Path.cwd()):
+        click.echo(line)
+    if CONF.is_dir() and PARAMS.exists():
+        for line in composing.edited(PARAMS, CONF):
+            click.echo(f"warning: {line}", err=True)
+
+
+@main.group(cls=Group, epilog="Example: repligan trials list")
+def trials() -> None:
+    """Finished trials, which are kept so that only what an edit changed is trained again.
+
+    They lie in .work/trials, or where the variable REPLIGAN_TRIALS says.
+    """
+
+
+@trials.command("list", epilog="Example: repligan trials list")
+@params_option
+def list_trials(params: Path) -> None:
+    """Say how many trials of each row are finished, and how large the store is."""
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools.inventory import lines
+    from repligan.trials import folder
+
+    for line in lines(loaded, Path("data"), Store(folder())):
+        click.echo(line)
+
+
+@trials.command(epilog="Example: repligan trials empty && dvc repro -f")
+def empty() -> None:
+    """Remove all finished and stopped trials; outputs of stages stay."""
+    from repligan.store import Store
+    from repligan.trials import folder
+
+    store = Store(folder())
+    click.echo(f"{store.folder}: {store.empty():,} entries removed")
+
+
+@trials.command(epilog="Example: repligan trials adopt && dvc repro")
+@params_option
+def adopt(params: Path) -> None:
+    """Take finished trials over after a refactoring, if it moved no bit: looks at a part of all rows anew.
+
+    Golden trials are trained, every row up to its first recorded values, and a trial of every row is measured. The
+    exit code is 1, and nothing is adopted, where anything differs.
+    """
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools.adopt import adopt as adopting
+    from repligan.trials import folder
+
+    for line in adopting(loaded, Path("data"), Store(folder())):
         click.echo(line)

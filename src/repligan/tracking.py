@@ -1,7 +1,7 @@
 """MLflow as a projection of the files that DVC tracks; the only importer of mlflow.
 
-A run is found again by its result (a digest of its weights and metrics), so that `sync` can be called
-any number of times. No failure here ever stops the pipeline: the files are the truth.
+Each row of params.yaml has a run, found again by its result (a digest of its values and metrics), so that `sync`
+can be called any number of times. No failure here ever stops the pipeline: the files are the truth.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repligan.core.config import Experiment, Params, flatten
 from repligan.core.errors import InputError
-from repligan.core.files import arrays, existing, read_json, sha256, tree_digest, usable, write_json
+from repligan.core.files import arrays, sha256, usable
+from repligan.core.rows import flatten
+from repligan.params import Params
+from repligan.training.rows import PUBLISHED, Experiment, RowId
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,7 @@ FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 BATCH = 1000  # metrics MLflow takes in one call
 MOST_PICTURES = 20  # steps that MLflow's slider can show
 LIVE_AFTER = 20.0  # seconds, unless REPLIGAN_LIVE_AFTER says otherwise
+ELSEWHERE = "unknown: trained on another machine, or restored from a cache"
 PATIENCE = 10.0  # seconds that a finished training waits for MLflow to catch up
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -85,6 +88,11 @@ class Store:
         metrics = [Metric(key, value, now, step) for key, step, value in values]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def log_table_once(self, run_id: str, table: dict[str, list[Any]], file: str) -> None:
+        """Log a table unless the run has it: MLflow would add its rows to those that are there."""
+        if file not in {artifact.path for artifact in self.client.list_artifacts(run_id)}:
+            self.client.log_table(run_id, table, file)
 
     def log_picture(self, run_id: str, step: int, made: np.ndarray) -> None:
         """Log what G made, as `pictures.picture` shows it, to the run's step slider."""
@@ -170,29 +178,20 @@ class Live:
             _warn(f"{self.name}: MLflow: {short(error)}; `repligan sync` adds the run later")
 
 
-def record(name: str, run: Path, notes: dict[str, Any]) -> None:
-    """Remember, outside of DVC, where and how long the weights in the folder `run` were trained."""
-    try:
-        write_json(_record_file(name), notes | {"weights": tree_digest(run, "*")})
-    except OSError as error:
-        _warn(f"{name}: where it was trained is not recorded: {short(error)}")
-
-
 def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     """Write the runs that MLflow lacks and complete those it has in part; name -> what was done.
 
     `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
     Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
     """
-    from repligan.reporting import ledger, results
+    from repligan.claims import ledger
+    from repligan.reporting import results
 
-    found, claims = results.read(params, data, reports), ledger.read(reports)
-    series = {result.name: _series(result, data / "runs" / result.name) for result in found}
-    rows = [f"{base}/{row}" for base, group in params.ablations.items() for row in group.rows]
-    ablated = {row: _ablated(params, row, data / "ablations" / row) for row in rows}
+    published = {result.name: result for result in results.read(params, data, reports)}
+    claims = ledger.read(reports)
+    found = {row: _read_row(row, data, reports) for row in params.rows}
     store = open_store()
-    done = {result.name: _sync_one(store, params, result, series[result.name], data, reports) for result in found}
-    done |= {row: _sync_ablation(store, params, row, ablated[row], data) for row in rows}
+    done = {str(row): _sync_row(store, params, row, one, published[row.experiment], data) for row, one in found.items()}
     return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)}
 
 
@@ -206,71 +205,87 @@ def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
         _warn(f"MLflow: {short(error)}; `repligan sync` adds the runs later")
 
 
-def _sync_one(store: Store, params: Params, result: Result, series: Series, data: Path, reports: Path) -> str:
-    from repligan.reporting.pictures import sheet
+@dataclass
+class _Row:
+    """A row's table of values as MLflow takes it: means over the seeds per step, and what each seed came to last.
 
-    weights = tree_digest(data / "runs" / result.name, "*")
-    key = f"{weights[:32]}-{tree_digest(reports / 'metrics', f'{result.name}.json')[:32]}"
-    run = store.find(RESULT, key)
+    `key` changes with all that its run shows of it.
+    """
+
+    key: str
+    series: Series
+    seeds: dict[str, list[Any]]
+
+
+def _read_row(row: RowId, data: Path, reports: Path) -> _Row:
+    path = data / "evaluations" / row.experiment / f"{row.variant}.safetensors"
+    values, note = arrays(path)
+    with usable(path):
+        steps = note["steps"]
+        series = {
+            key: [(int(step), float(one.mean())) for step, one in zip(steps[key], found, strict=True)]
+            for key, found in values.items()
+        }
+        last = {key: found[-1].astype(float).tolist() for key, found in values.items() if len(found)}
+        seeds = {"seed": list(range(note["row"]["seeds"])), **last}
+    key = f"{row}-{sha256(path)[:32]}"
+    if row.variant == PUBLISHED:
+        key += f"-{sha256(reports / 'metrics' / f'{row.experiment}.json')[:32]}"
+    return _Row(key, series, seeds)
+
+
+def _sync_row(store: Store, params: Params, row: RowId, found: _Row, result: Result, data: Path) -> str:
+    """`result`: that of the experiment as published, shown with its own row."""
+    run = store.find(RESULT, found.key)
     if run and run.info.status == "FINISHED":
         return "was there"
-    file = _record_file(result.name)
-    notes = read_json(file) if file.exists() else {}
-    if notes.get("weights") != weights:
-        notes = {"environment": "unknown: trained on another machine, or restored from a cache"}
-    if run is None and "fingerprint" in notes:
-        run = store.find(FINGERPRINT, notes["fingerprint"])
-    if run is None or run.data.tags.get(RESULT, key) != key:
-        run = store.client.create_run(store.experiment_id, run_name=result.called)
-    run_id = run.info.run_id
-    tags = {RESULT: key, "source": result.report.source}
-    if "alarms" in result.metrics:
+    fingerprint, notes = _training(params, row, data)
+    if run is None:
+        run = store.find(FINGERPRINT, fingerprint)
+    if run is None or run.data.tags.get(RESULT, found.key) != found.key:
+        run = store.client.create_run(store.experiment_id, run_name=params.called(row))
+    run_id, published = run.info.run_id, row.variant == PUBLISHED
+    store.client.update_run(run_id, name=params.called(row))  # a live one is called after its first seeds
+    tags = {RESULT: found.key, "source": result.report.source}
+    if not published:
+        tags |= {"variant": row.variant, "variant_of": result.called}
+    elif "alarms" in result.metrics:
         tags["alarms"] = ", ".join(sorted({alarm["kind"] for alarm in result.metrics["alarms"]})) or "none"
-    _log_identity(store, run_id, params, result.experiment, data / "processed" / result.experiment.dataset, tags)
-    _log_missing(store, run_id, series)
+    experiment = params.rows[row]
+    _log_identity(store, run_id, params, experiment, data / "processed" / experiment.dataset, tags)
+    _log_missing(store, run_id, found.series)
+    store.log_table_once(run_id, found.seeds, "seeds.json")
+    store.client.log_dict(run_id, notes, "training.json")
+    if published:
+        _log_published(store, run_id, result)
+    store.client.set_terminated(run_id)
+    return "written"
+
+
+def _log_published(store: Store, run_id: str, result: Result) -> None:
+    """What only an experiment as published has: pictures, walks and metrics of its milestones."""
+    from repligan.reporting.pictures import sheet
+
     _log_pictures(store, run_id, result)
     store.client.log_dict(run_id, result.metrics, "metrics.json")
-    store.client.log_dict(run_id, notes, "training.json")
     if result.walks:
         store.client.log_dict(run_id, result.scores, "latent/scores.json")
     for walk, img in result.walks.items():
         store.client.log_image(run_id, sheet(img), artifact_file=f"latent/{walk}.png")
-    store.client.set_terminated(run_id)
-    return "written"
 
 
-@dataclass
-class Ablated:
-    """One ablation: means over the seeds of what it recorded and measured, and what each seed came to."""
+def _training(params: Params, row: RowId, data: Path) -> tuple[str, dict[str, Any]]:
+    """(fingerprint of the row's first trial, where, when and for how long it was trained)."""
+    from repligan.core.rows import fingerprint
+    from repligan.store import Store as Finished
+    from repligan.trials import Workshop, folder, trials_of
 
-    series: Series
-    table: dict[str, list[float]]
-
-
-def _ablated(params: Params, row: str, folder: Path) -> Ablated:
-    every = params.row(row).log_every
-    history, _ = arrays(folder / "history.safetensors")
-    stats, note = arrays(folder / "stats.safetensors")
-    series = {key: [((i + 1) * every, float(one.mean())) for i, one in enumerate(v)] for key, v in history.items()}
-    for key, values in stats.items():
-        series[key] = [(step, float(one.mean())) for step, one in zip(note["steps"], values, strict=True)]
-    last = {key: values[-1].astype(float).tolist() for key, values in (history | stats).items()}
-    return Ablated(series, {"seed": list(range(params.row(row).seeds)), **last})
-
-
-def _sync_ablation(store: Store, params: Params, row: str, found: Ablated, data: Path) -> str:
-    key = f"{row}-{tree_digest(data / 'ablations' / row, '*')[:32]}"
-    if store.find(RESULT, key):
-        return "was there"
-    base, experiment = row.partition("/")[0], params.row(row)
-    run_id = store.client.create_run(store.experiment_id, run_name=params.called(row)).info.run_id
-    tags = {"ablation_of": params.called(base), "source": params.reports[base].source}
-    _log_identity(store, run_id, params, experiment, data / "processed" / experiment.dataset, tags)
-    _log_missing(store, run_id, found.series)
-    store.client.log_table(run_id, found.table, "seeds.json")
-    store.client.set_tag(run_id, RESULT, key)  # last: a run without it is written again
-    store.client.set_terminated(run_id)
-    return "written"
+    experiment = params.rows[row]
+    processed, reference = data / "processed" / experiment.dataset, data / "reference" / experiment.dataset
+    workshop = Workshop(params, processed, reference, Finished(folder()))
+    key = workshop.training_key(next(trials_of(row, experiment)))
+    entry = workshop.store.find(key)
+    return fingerprint(key), dict(entry.notes) if entry else {"environment": ELSEWHERE}
 
 
 def _sync_claims(store: Store, params: Params, table: dict[str, list[Any]], reports: Path) -> str:
@@ -290,6 +305,8 @@ def _log_identity(
 ) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
+    from repligan.trials import digest
+
     name = experiment.dataset
     tags = tags | {"scale": params.scale, "dataset": name}
     if params.datasets[name].standin_for:
@@ -301,23 +318,8 @@ def _log_identity(
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
     source = json.dumps(params.datasets[name].source.model_dump(mode="json"), sort_keys=True)
-    dataset = Dataset(name, tree_digest(processed, "*")[:32], "repligan", source)
+    dataset = Dataset(name, digest(processed, "*")[:32], "repligan", source)
     store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-
-
-def _series(result: Result, run: Path) -> Series:
-    """Every metric of a result over the steps: means over the seeds or repeats."""
-    from safetensors.numpy import load_file
-
-    every = result.experiment.log_every
-    with usable(existing(run / "history.safetensors")):
-        series = {
-            key: [((i + 1) * every, float(row.mean())) for i, row in enumerate(values)]
-            for key, values in load_file(run / "history.safetensors").items()
-        }
-    for key in result.measured:
-        series[key] = [(int(step), float(value)) for step, value in result.curves[["step", key]].to_numpy()]
-    return series
 
 
 def _log_missing(store: Store, run_id: str, series: Series) -> None:
@@ -337,10 +339,6 @@ def _log_pictures(store: Store, run_id: str, result: Result) -> None:
 
 def _flat(model: Any, prefix: str = "") -> dict[str, Any]:
     return dict(flatten(model.model_dump(mode="json"), prefix))
-
-
-def _record_file(name: str) -> Path:
-    return root() / ".work" / "trained" / f"{name}.json"
 
 
 def short(error: Exception) -> str:

@@ -41,7 +41,7 @@ class Command(click.Command):
             raise SystemExit(128 + signal.SIGINT) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise Fault(f"{where}{error.strerror or error}; mend it and run the same command again") from None
+            raise Fault(f"{where}{error.strerror or error}; fix it and run the same command again") from None
         finally:
             signal.signal(signal.SIGTERM, before)
 

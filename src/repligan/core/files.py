@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-DIGITS = 6  # significant digits of every written number: below what any metric can resolve
+SIGNIFICANT = 6  # significant digits of every written number: below what any metric can resolve
 
 
 @contextmanager
@@ -47,8 +47,8 @@ def whole_dir(out: Path) -> Iterator[Path]:
 
 def _outside(error: OSError, aside: Path) -> str | None:
     """The file an error is about, unless it lies in a folder that nobody knows of."""
-    name = error.filename
-    return str(name) if name and not Path(str(name)).is_relative_to(aside) else None
+    names = [str(name) for name in (error.filename, error.filename2) if name]
+    return names[0] if names and not any(Path(name).is_relative_to(aside) for name in names) else None
 
 
 def move_dir(source: Path, out: Path) -> None:
@@ -182,18 +182,11 @@ def tree_digest(folder: Path, pattern: str) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def code_digest(*more: str) -> str:
-    """Hex digest of the modules that decide what a training computes, and of those in the packages `more`."""
-    package = Path(__file__).parents[1]
-    parts = [tree_digest(package / folder, "*.py") for folder in ("core", "models", "training", *more)]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
 def rounded(value: float) -> float:
     """`value` to 6 significant digits; raises ValueError if it is not finite."""
     if not math.isfinite(value):
         raise ValueError(f"found {value}; allowed: finite numbers")
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{SIGNIFICANT}g}")
 
 
 def _rounded(value: Any) -> Any:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from repligan.core.errors import InputError
+from repligan.core.rows import Strict
 
 if TYPE_CHECKING:
     import torch
-
-    from repligan.core.config import Runtime
 
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -24,6 +24,19 @@ PORTABLE = {
     "OPENBLAS_CORETYPE": "Haswell",
 }
 CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+class Runtime(Strict):
+    """Where and how precisely everything is computed.
+
+    `portable`: float32, the same bits on every x86-64 CPU with AVX2. `fast`: all instructions, bfloat16 and
+    channels-last convolutions, no promise. `deterministic`: on CUDA, the same bits on the same GPU.
+    """
+
+    device: Literal["cpu", "cuda", "auto"]
+    precision: Literal["portable", "fast"]
+    deterministic: bool
 
 
 def apply(runtime: Runtime) -> None:
@@ -52,6 +65,23 @@ def device(runtime: Runtime, threads: int) -> torch.device:
     # Nothing here reads uninitialised memory; filling it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda")
+
+
+def kind_of_device(runtime: Runtime) -> str:
+    """ "cpu" or "cuda": what `device` gives."""
+    if runtime.device == "cpu":
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def cores() -> int:
+    """Cores that this process may use: by affinity where there is one, and by the quota of its cgroup."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    found = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = QUOTA.read_text().split() if QUOTA.exists() else ["max"]
+    return found if quota[0] == "max" else max(1, min(found, int(quota[0]) // int(quota[1])))
 
 
 def in_force() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One experiment's snapshots -> statistics [steps, repeats].
+"""The snapshots of some seeds of a row -> statistics [steps, repeats].
 
 A repeat is a seed where an experiment has many, else a draw of z and of the real half (see images).
 """
@@ -6,124 +6,111 @@ A repeat is a seed where an experiment has many, else a draw of z and of the rea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from repligan.core.config import (
-    BitsForm,
-    BoxForm,
-    DrawsReference,
-    Experiment,
-    Form,
-    Identity,
-    ImagesForm,
-    Noise,
-    Reference,
-)
 from repligan.core.files import from_file, load_array, usable
 from repligan.core.progress import Progress
 from repligan.core.randomness import rng
-from repligan.evaluation import images, toys
-from repligan.evaluation.extractor import CHUNK
-from repligan.evaluation.intervals import interval, summary
-from repligan.models import build, sample, unpack
-from repligan.training.alarms import Alarm, raised
-from repligan.training.batches import denormalise, normalise
-from repligan.training.loop import SAMPLES, snapshot_name
-from repligan.training.noise import draw, fixed_z
+from repligan.data.batches import denormalise, normalise
+from repligan.data.rows import Dataset, Form
+from repligan.evaluation import comparison
+from repligan.evaluation.comparison import Comparison
+from repligan.evaluation.extractor import AT_ONCE
+from repligan.evaluation.rows import DrawsReference, Reference
+from repligan.metrics import toys
+from repligan.models.noise import draw, fixed_z
+from repligan.models.rows import Noise
+from repligan.models.weights import build, sample, unpack
+from repligan.training.loop import GRID, snapshot_name
+from repligan.training.rows import Experiment
 
 Stats = dict[str, np.ndarray]
 Measure = Callable[[torch.nn.Module, torch.nn.Module], tuple[Stats, torch.Tensor]]
 """G, D -> statistics [R] and what a figure needs: a histogram, points, or sample images."""
 JUDGED = 500  # images of each kind that D is tried on
-LAST = 0.1  # share of a training over which its final losses are averaged
 
 
 @dataclass
-class Evaluation:
-    """stats: metric -> [T, R] at `steps` [T]; history: loss -> [L, S]; pictures: step -> what G made; alarms: those
-    of an image GAN's training."""
+class Measured:
+    """stats: metric -> [T, R] at `steps` [T]; pictures: step -> what G made."""
 
     steps: list[int]
     stats: Stats
-    history: Stats
     pictures: dict[str, torch.Tensor]
-    alarms: list[Alarm] = field(default_factory=list)
-
-    def best(self, metric: str) -> int:
-        """The step of the snapshot with the lowest mean of `metric`."""
-        return self.steps[int(self.stats[metric].mean(axis=1).argmin())]
-
-    def at(self, step: int) -> dict[str, dict[str, float]]:
-        """metric -> mean and interval at a snapshot."""
-        row = self.steps.index(step)
-        return summary({key: values[row] for key, values in self.stats.items()})
-
-    def end(self) -> dict[str, dict[str, float]]:
-        """loss -> mean and interval over the seeds, each averaged over the last tenth of its training."""
-        return {key: interval(v[-max(1, round(LAST * len(v))) :].mean(axis=0)) for key, v in self.history.items()}
 
 
 def evaluate(
     name: str,
     experiment: Experiment,
     form: Form,
+    seeds: range,
     run: Path,
     measure: Measure,
     device: torch.device,
-    steps: Sequence[int] | None = None,
-) -> Evaluation:
-    """Measure every snapshot in the folder `run`, or those after `steps`; a G without weights has only D's losses."""
-    history, note = from_file(run / "history.safetensors")
+    steps: Sequence[int],
+) -> Measured:
+    """Measure the weights of `seeds` after each of `steps` in the folder `run`; a G that learns nothing has none."""
     pictures: dict[str, torch.Tensor] = {}
-    if isinstance(experiment.G, Identity):
-        steps = []
-    steps = experiment.snapshot_steps(note["last"]) if steps is None else list(steps)
+    steps = list(steps) if experiment.G.learns else []
     rows: list[Stats] = []
     progress = Progress(f"{name}: evaluating", len(steps))
     for i, step in enumerate(steps):
-        stats, picture = measure(*(net.to(device) for net in networks_at(step, experiment, form, run)))
+        nets = networks_at(step, experiment, form, seeds, run)
+        stats, picture = measure(*(net.to(device) for net in nets))
         rows.append(stats)
         pictures[f"{step:08d}"] = picture
         progress(i + 1)
-    stats = {key: np.stack([row[key] for row in rows]) for key in (rows[0] if rows else {})}
-    alarms = raised(history, experiment.alarms, experiment.log_every) if experiment.alarms else []
-    return Evaluation(steps, stats, {key: value.numpy() for key, value in history.items()}, pictures, alarms)
+    return Measured(steps, {key: np.stack([row[key] for row in rows]) for key in (rows[0] if rows else {})}, pictures)
 
 
 def networks_at(
-    step: int | None, experiment: Experiment, form: Form, run: Path
+    step: int, experiment: Experiment, form: Form, seeds: Sequence[int], run: Path
 ) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """(G, D) with the weights after `step`, None for the last, on the CPU; raises InputError if missing or damaged."""
-    if step is None:
-        step = int(from_file(run / "history.safetensors")[1]["last"])
-    G, D = build(experiment, form, range(experiment.seeds))
+    """(G, D) of `seeds` with the weights after `step`, on the CPU; raises InputError if missing or damaged."""
+    G, D = build(experiment.G, experiment.D, experiment.z.dim, form, seeds)
     with usable(run / snapshot_name(step)):
         unpack(from_file(run / snapshot_name(step))[0], G, D)
     return G, D
 
 
+def last_step(run: Path) -> int:
+    """The step after which the training in the folder `run` ended."""
+    return int(from_file(run / "history.safetensors")[1]["last"])
+
+
 def measure_of(
-    experiment: Experiment, form: Form, reference: Reference, processed: Path, folder: Path, device: torch.device
+    experiment: Experiment,
+    dataset: Dataset,
+    seeds: range,
+    reference: Reference,
+    processed: Path,
+    folder: Path,
+    device: torch.device,
 ) -> Measure:
-    """The measurement that fits the data, by the protocol in the reference's `folder`."""
-    match form:
-        case BitsForm():
-            return _even(experiment, toys.decode(load_array(processed / "train.npy")), reference.num)
-        case BoxForm():
-            return _pattern(experiment, load_array(processed / "bounds.npy"), reference.num)
-        case ImagesForm():
+    """The measurement that the dataset names, by the reference in `folder`."""
+    match dataset.metrics:
+        case "even":
+            return _even(experiment, seeds, toys.decode(load_array(processed / "train.npy")), reference.num)
+        case "bits1010":
+            return _pattern(experiment, seeds, load_array(processed / "bounds.npy"), reference.num)
+        case "images":
             assert not isinstance(reference, DrawsReference)
-            return image_measure(
-                experiment, images.read(reference, folder, device), load_array(processed / "heldout.npy")
-            )
+            compared = comparison.read(reference, folder, device)
+            return image_measure(experiment, compared, load_array(processed / "heldout.npy"))
 
 
-def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
-    seeds = range(experiment.seeds)
+def floor(reference: DrawsReference, dataset: Dataset, processed: Path) -> Stats:
+    """Statistics [repeats] of real draws of a toy in the place of G's samples."""
+    if dataset.metrics == "even":
+        return toys.even_floor(toys.decode(load_array(processed / "train.npy")), reference.num, reference.repeats)
+    return toys.pattern_floor(load_array(processed / "bounds.npy"), reference.num, reference.repeats)
+
+
+def _even(experiment: Experiment, seeds: range, real: np.ndarray, num: int) -> Measure:
     z = every_z(experiment.z)
     if z is None:
         z = _stack(experiment.z, seeds, num)
@@ -138,8 +125,7 @@ def _even(experiment: Experiment, real: np.ndarray, num: int) -> Measure:
     return measure
 
 
-def _pattern(experiment: Experiment, bounds: np.ndarray, num: int) -> Measure:
-    seeds = range(experiment.seeds)
+def _pattern(experiment: Experiment, seeds: range, bounds: np.ndarray, num: int) -> Measure:
     z = _stack(experiment.z, seeds, 1 if experiment.z.kind == "constant" else num)
 
     def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
@@ -149,20 +135,22 @@ def _pattern(experiment: Experiment, bounds: np.ndarray, num: int) -> Measure:
     return measure
 
 
-def image_measure(experiment: Experiment, protocol: images.Protocol, heldout: np.ndarray) -> Measure:
+def image_measure(experiment: Experiment, compared: Comparison, heldout: np.ndarray) -> Measure:
     """The measurement of an image GAN; `heldout`: uint8 [M, C, H, W] that D never saw."""
-    num, repeats = protocol.config.num, protocol.config.repeats
-    fixed = fixed_z(experiment.z, 0, SAMPLES)
+    num, repeats = compared.config.num, compared.config.repeats
+    fixed = fixed_z(experiment.z, 0, GRID)
     unseen = normalise(heldout[: min(num, JUDGED)])[None]
 
     def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         def generate(repeat: int) -> torch.Tensor:
             z = fixed_z(experiment.z, 0, num, "evaluation_z", repeat)
-            return torch.cat([sample(G, chunk)[0] for chunk in z.split(CHUNK, dim=1)])
+            return torch.cat([sample(G, chunk)[0] for chunk in z.split(AT_ONCE, dim=1)])
 
         made = [generate(repeat) for repeat in range(repeats)]
-        accuracy = [heldout_accuracy(D, unseen, one[None, : unseen.shape[1]], experiment.batch) for one in made]
-        stats = protocol.score(made) | {"acc_D_heldout": np.array(accuracy)}
+        stats = compared.score(made)
+        if experiment.loss.is_probability:
+            accuracy = [heldout_accuracy(D, unseen, one[None, : unseen.shape[1]], experiment.batch) for one in made]
+            stats["acc_D_heldout"] = np.array(accuracy)
         return stats, denormalise(sample(G, fixed)[0])
 
     return measure

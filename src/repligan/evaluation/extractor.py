@@ -14,13 +14,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from repligan.core.config import Adam, CnnReference
 from repligan.core.progress import Progress
 from repligan.core.randomness import rng
-from repligan.training.batches import normalise
+from repligan.data.batches import normalise
+from repligan.evaluation.rows import CnnReference
 from repligan.training.optimisers import Optimiser
+from repligan.training.rows import Adam
 
-CHUNK = 500
+AT_ONCE = 500  # images in memory
 TURNS = 4
 
 
@@ -64,14 +65,14 @@ class Extractor(nn.Module):
         return self(normalise(img).to(self.head.weight.device))
 
 
-class Eye(Protocol):
+class FeatureExtractor(Protocol):
     """Whatever turns uint8 images [N, C, H, W] into (features [N, d], logits [N, values] of each factor)."""
 
     def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]: ...
 
 
 @dataclass
-class Seen:
+class Features:
     """What an extractor saw in N images, on the CPU: features [N, d] and, of each factor, logits [N, values]."""
 
     features: torch.Tensor
@@ -82,8 +83,8 @@ class Seen:
         """The likeliest value of each factor, int64 [N, K]."""
         return torch.stack([one.argmax(dim=1) for one in self.logits], dim=1)
 
-    def __getitem__(self, rows: torch.Tensor) -> Seen:
-        return Seen(self.features[rows], tuple(one[rows] for one in self.logits))
+    def __getitem__(self, rows: torch.Tensor) -> Features:
+        return Features(self.features[rows], tuple(one[rows] for one in self.logits))
 
 
 def fit(
@@ -120,18 +121,18 @@ def pose(img: np.ndarray, labels: np.ndarray | None, index: int) -> tuple[np.nda
 
 
 @torch.no_grad()
-def extract(net: Eye, img: np.ndarray) -> Seen:
+def extract(net: FeatureExtractor, img: np.ndarray) -> Features:
     """What `net` sees in uint8 images [N, C, H, W], a chunk in memory at a time."""
-    chunks = [net.look(img[start : start + CHUNK]) for start in range(0, len(img), CHUNK)]
+    chunks = [net.look(img[start : start + AT_ONCE]) for start in range(0, len(img), AT_ONCE)]
     features, logits = zip(*chunks, strict=True)
-    return Seen(torch.cat(features).cpu(), tuple(torch.cat(one).cpu() for one in zip(*logits, strict=True)))
+    return Features(torch.cat(features).cpu(), tuple(torch.cat(one).cpu() for one in zip(*logits, strict=True)))
 
 
 def accuracy(net: Extractor, img: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Share [K] of uint8 images [N, C, H, W] whose factor, or rotation, is told right."""
     right = np.zeros(len(net.values))
-    for start in range(0, len(img), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(img), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
         seen, wanted = pose(img[rows], None if labels is None else labels[rows], start)
         right += (extract(net, seen).values.numpy() == wanted).sum(axis=0)
     return right / len(img)

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from repligan.core.config import OPERATIONS, Experiment, Exploration
 from repligan.core.progress import Progress
-from repligan.evaluation.extractor import CHUNK, Seen, extract
-from repligan.evaluation.images import Protocol
-from repligan.evaluation.intervals import interval
-from repligan.models import sample
-from repligan.training.batches import denormalise
-from repligan.training.noise import fixed_z
+from repligan.data.batches import denormalise
+from repligan.evaluation.comparison import Comparison
+from repligan.evaluation.extractor import AT_ONCE, Features, extract
+from repligan.evaluation.rows import OPERATIONS, Walk
+from repligan.metrics.intervals import interval
+from repligan.models.noise import fixed_z
+from repligan.models.rows import Noise
+from repligan.models.weights import sample
 
 MOVED = 0.2  # share of latents whose factor changes, from which on a component is said to move that factor
 Pictures = dict[str, torch.Tensor]
@@ -61,67 +62,65 @@ def arithmetic(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def render(G: torch.nn.Module, z: torch.Tensor) -> torch.Tensor:
     """z [..., dim] -> uint8 images [..., C, H, W], a chunk at a time."""
     flat = z.reshape(1, -1, z.shape[-1])
-    img = torch.cat([denormalise(sample(G, chunk)[0]) for chunk in flat.split(CHUNK, dim=1)])
+    img = torch.cat([denormalise(sample(G, chunk)[0]) for chunk in flat.split(AT_ONCE, dim=1)])
     return img.reshape(*z.shape[:-1], *img.shape[1:])
 
 
-def pictures(G: torch.nn.Module, experiment: Experiment, config: Exploration, seed: int = 0) -> Pictures:
+def pictures(G: torch.nn.Module, noise: Noise, walk: Walk, seed: int = 0) -> Pictures:
     """uint8 images "component <c>" [midpoints, frames, C, H, W]; "linear", "spherical", "arithmetic" [pairs, ...]."""
-    z = fixed_z(experiment.z, seed, config.midpoints, "midpoints")[0]
-    a, b = fixed_z(experiment.z, seed, 2 * config.pairs, "parents")[0].split(config.pairs)
-    walks = {f"component {c}": traverse(z, c, config.reach, config.frames) for c in config.components}
-    walks |= {"linear": linear(a, b, config.frames), "spherical": spherical(a, b, config.frames)}
+    z = fixed_z(noise, seed, walk.midpoints, "midpoints")[0]
+    a, b = fixed_z(noise, seed, 2 * walk.pairs, "parents")[0].split(walk.pairs)
+    walks = {f"component {c}": traverse(z, c, walk.reach, walk.frames) for c in walk.components}
+    walks |= {"linear": linear(a, b, walk.frames), "spherical": spherical(a, b, walk.frames)}
     return {name: render(G, walk) for name, walk in (walks | {"arithmetic": arithmetic(a, b)}).items()}
 
 
-def scores(
-    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
-) -> tuple[dict[str, Any], Pictures]:
+def scores(G: torch.nn.Module, noise: Noise, walk: Walk, comparison: Comparison) -> tuple[dict[str, Any], Pictures]:
     """What the components move and where the results of arithmetic lie: JSON-able means with intervals, and values.
 
     Values, float64: "shift" and "factors_moved" of each component; "nearer <operation>" of each pair of latents, how
     much nearer the result's image is to both parents' than a stranger's.
     """
-    found, values = _components(G, experiment, config, protocol)
-    table, nearer = _arithmetic(G, experiment, config, protocol)
+    found, values = _components(G, noise, walk, comparison)
+    table, nearer = _arithmetic(G, noise, walk, comparison)
     return found | {"arithmetic": table}, values | nearer
 
 
 def _components(
-    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
+    G: torch.nn.Module, noise: Noise, walk: Walk, comparison: Comparison
 ) -> tuple[dict[str, Any], Pictures]:
     """`moves`: component -> share of latents whose factor changes between its two ends, and the shift in features.
 
     A shift of 1 is the mean distance between the images of two independent z.
     """
-    z = fixed_z(experiment.z, 0, config.num, "moved_z")[0]
-    stranger = _seen(G, fixed_z(experiment.z, 0, config.num, "stranger_z")[0], protocol)
-    unit = float(_distance(_seen(G, z, protocol), stranger).mean()) or 1.0  # 0: a G of one image
+    z = fixed_z(noise, 0, walk.num, "moved_z")[0]
+    stranger = _seen(G, fixed_z(noise, 0, walk.num, "stranger_z")[0], comparison)
+    unit = float(_distance(_seen(G, z, comparison), stranger).mean()) or 1.0  # 0: a G of one image
     moves, shifts, counts = [], [], []
-    progress = Progress("exploring components", experiment.z.dim)
-    for component in range(experiment.z.dim):
-        low, high = (_seen(G, end, protocol) for end in traverse(z, component, config.reach, 2).unbind(1))
-        changed = (low.values != high.values).double().mean(dim=0).tolist() if protocol.factors else []
+    progress = Progress("exploring components", noise.dim)
+    for component in range(noise.dim):
+        low, high = (_seen(G, end, comparison) for end in traverse(z, component, walk.reach, 2).unbind(1))
+        changed = (low.values != high.values).double().mean(dim=0).tolist() if comparison.factors else []
         shift = float(_distance(low, high).mean() / unit)
-        moves.append({"shift": shift} | dict(zip(protocol.factors, changed, strict=True)))
+        moves.append({"shift": shift} | dict(zip(comparison.factors, changed, strict=True)))
         shifts.append(shift)
         counts.append(sum(share >= MOVED for share in changed))
         progress(component + 1)
-    values = {"shift": np.array(shifts)} | ({"factors_moved": np.array(counts, float)} if protocol.factors else {})
+    values = {"shift": np.array(shifts)} | ({"factors_moved": np.array(counts, float)} if comparison.factors else {})
     table = {"moves": moves, **{key: interval(one) for key, one in values.items()}}
     return table, {key: torch.from_numpy(one) for key, one in values.items()}
 
 
 def _arithmetic(
-    G: torch.nn.Module, experiment: Experiment, config: Exploration, protocol: Protocol
+    G: torch.nn.Module, noise: Noise, walk: Walk, comparison: Comparison
 ) -> tuple[dict[str, Any], Pictures]:
     """operation -> mean distance of its image to both parents', in distances between strangers; and what it inherits.
 
     `inherits`: share of factors in which it is like A or B; for "stranger" what chance gives.
     """
-    a, b, other = fixed_z(experiment.z, 0, 3 * config.num, "parents")[0].split(config.num)
+    a, b, other = fixed_z(noise, 0, 3 * walk.num, "parents")[0].split(walk.num)
     results = arithmetic(a, b).unbind(1)
-    seen = [_seen(G, z, protocol) for z in (*results, (a + b) / 2, other)]
+    seen = [_seen(G, z, comparison) for z in (*results, (a + b) / 2, other)]
     A, B = seen[:2]
     unit = float((_distance(A, seen[-1]) + _distance(B, seen[-1])).mean() / 2) or 1.0
     names = (*OPERATIONS[2:], "(A + B) / 2", "stranger")
@@ -129,17 +128,17 @@ def _arithmetic(
     for name, one in zip(names, seen[2:], strict=True):
         apart[name] = (_distance(one, A) + _distance(one, B)) / 2 / unit
         row = {"distance": interval(apart[name].numpy())}
-        if protocol.factors:
+        if comparison.factors:
             like = ((one.values == A.values) | (one.values == B.values)).double().mean(dim=1)
             row["inherits"] = interval(like.numpy())
         table[name] = row
     return table, {f"nearer {name}": apart["stranger"] - apart[name] for name in names[:-1]}
 
 
-def _seen(G: torch.nn.Module, z: torch.Tensor, protocol: Protocol) -> Seen:
-    return extract(protocol.net, render(G, z).numpy())
+def _seen(G: torch.nn.Module, z: torch.Tensor, comparison: Comparison) -> Features:
+    return extract(comparison.net, render(G, z).numpy())
 
 
-def _distance(a: Seen, b: Seen) -> torch.Tensor:
+def _distance(a: Features, b: Features) -> torch.Tensor:
     # numpy's root: torch.sqrt gives other bits on other CPU models.
     return torch.from_numpy((a.features.double() - b.features.double()).square().sum(dim=1).numpy() ** 0.5)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from repligan.core.config import DcganD, DcganG
+from repligan.models.rows import DcganD, DcganG
 
 
 def conv(n_in: int, n_out: int, kernel: int, bias: bool) -> nn.Conv2d:
@@ -54,11 +54,13 @@ def hidden(
     channels: list[int],
     layer: Callable[[int, int, int, bool], nn.Module],
     activation: Callable[[], nn.Module],
+    norm: bool = True,
 ) -> Iterator[nn.Module]:
-    """The layers between maps of `channels`, each with batch normalisation and an activation."""
+    """The layers between maps of `channels`, each with batch normalisation, unless told, and an activation."""
     for n_in, n_out in pairwise(channels):
         yield layer(n_in, n_out, config.kernel, config.bias)
-        yield batch_norm(n_out)
+        if norm:
+            yield batch_norm(n_out)
         yield activation()
 
 
@@ -91,7 +93,7 @@ class Discriminator(nn.Module):
         self.net = nn.Sequential(
             conv(channels, inwards[0], config.kernel, config.bias),
             nn.LeakyReLU(config.slope),
-            *hidden(config, inwards, conv, partial(nn.LeakyReLU, config.slope)),
+            *hidden(config, inwards, conv, partial(nn.LeakyReLU, config.slope), config.norm == "batch"),
             nn.Flatten(),
             nn.Linear(inwards[-1] * config.start**2, 1),
         )

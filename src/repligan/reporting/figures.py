@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -15,11 +15,11 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt  # after the backend is chosen
 
-from repligan.core.config import OPERATIONS
-from repligan.reporting.ledger import Claims
+from repligan.claims.ledger import Evidence, Ledger
+from repligan.evaluation.rows import OPERATIONS
+from repligan.metrics.metric import frechet, metric
 from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
-from repligan.reporting.words import SHARES, label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
 Walks = Mapping[str, "np.ndarray"]
-ALONE = ("tv", "distinct", "class_tv", "luma")  # metrics with a panel of their own; the rest is in tables
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 MANY = 20  # values from which on a histogram says more than points
 DPI = 110
@@ -47,7 +46,7 @@ plt.rcParams.update(
 )
 
 
-def draw(results: Sequence[Result], claims: Claims, values: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+def draw(results: Sequence[Result], claims: Ledger, values: Mapping[str, np.ndarray]) -> dict[str, bytes]:
     """All figures as PNG: overview, of each experiment losses, curves, samples and walks as "name-kind", of each
     measured claim "claim-name".
 
@@ -59,10 +58,10 @@ def draw(results: Sequence[Result], claims: Claims, values: Mapping[str, np.ndar
         todo |= {f"{result.name}-{kind.__name__}": partial(kind, result) for kind in kinds}
         walked = (traversal, interpolation, arithmetic) if result.walks else ()
         todo |= {f"{result.name}-{kind.__name__}": partial(kind, result.walks) for kind in walked}
-    for name, found in claims.items():
-        tests = [(test, values[f"{name}.{i}"]) for i, test in enumerate(found["tests"]) if f"{name}.{i}" in values]
-        if decisive := [one for one in tests if one[0]["rule"]]:
-            todo[f"claim-{name}"] = partial(claim, decisive)
+    for entry in claims.claims:
+        places = [(f"{entry.id}.{i}", test) for i, test in entry.tested.items() if test.rule]
+        if decisive := [(test, values[place]) for place, test in places if place in values]:
+            todo[f"claim-{entry.id}"] = partial(claim, decisive)
     with ProcessPoolExecutor(2, get_context("fork")) as pool:
         return dict(zip(todo, pool.map(png, todo.values()), strict=True))
 
@@ -75,10 +74,10 @@ def png(make: Callable[[], Figure]) -> bytes:
     return buffer.getvalue()
 
 
-def band(axes: Axes, table: pd.DataFrame, metric: str, colour: str, text: str | None = None) -> None:
+def band(axes: Axes, table: pd.DataFrame, name: str, colour: str) -> None:
     """A mean over the steps; shaded where 90 % of the seeds lie, or the interval of the mean."""
-    axes.plot(table["step"], table[metric], color=colour, label=text or label(metric))
-    for low, high in ((f"{metric}_p05", f"{metric}_p95"), (f"{metric}_lo", f"{metric}_hi")):
+    axes.plot(table["step"], table[name], color=colour, label=metric(name).label)
+    for low, high in ((f"{name}_p05", f"{name}_p95"), (f"{name}_lo", f"{name}_hi")):
         if low in table:
             axes.fill_between(table["step"], table[low], table[high], color=colour, alpha=0.15, linewidth=0)
             return
@@ -87,10 +86,10 @@ def band(axes: Axes, table: pd.DataFrame, metric: str, colour: str, text: str | 
 def losses(result: Result) -> Figure:
     """Losses, and what D thinks of real and generated data, over the steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 2.8))
-    for axes, metrics, title in ((left, ("loss_D", "loss_G"), "losses"), (right, ("D_real", "D_gen"), "output of D")):
-        for metric, colour in zip(metrics, (BLUE, ORANGE), strict=True):
-            if metric in result.losses:
-                band(axes, result.losses, metric, colour)
+    for axes, names, title in ((left, ("loss_D", "loss_G"), "losses"), (right, ("D_real", "D_gen"), "output of D")):
+        for name, colour in zip(names, (BLUE, ORANGE), strict=True):
+            if name in result.losses:
+                band(axes, result.losses, name, colour)
         axes.set(xlabel="step", title=title)
         axes.legend()
     right.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
@@ -98,28 +97,44 @@ def losses(result: Result) -> Figure:
 
 
 def curves(result: Result) -> Figure:
-    """Every metric over the steps, shares in one panel, the others in one each, with the real-vs-real floor."""
-    shares = [metric for metric in result.measured if metric in SHARES]
-    others = [metric for metric in result.measured if metric in ALONE or metric.startswith("fd_")]
-    outputs = [metric for metric in result.measured if metric.startswith("out_")]
-    panels = [group for group in (shares, outputs, *([metric] for metric in others)) if group]
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.5), squeeze=False)
-    for ax, group in zip(axes[0], panels, strict=True):
+    """The metrics over the steps, in the panels that `panels` says, with the real-vs-real floor."""
+    groups = panels(result.measured)
+    figure, axes = plt.subplots(1, len(groups), figsize=(4.3 * len(groups), 3.5), squeeze=False)
+    for ax, group in zip(axes[0], groups, strict=True):
         _panel(ax, result, group)
     return figure
 
 
-def _panel(axes: Axes, result: Result, metrics: Sequence[str]) -> None:
-    for metric, colour in zip(metrics, COLOURS, strict=False):
-        band(axes, result.curves, metric, colour)
-        floor = result.floor[metric]["mean"]
+def panels(names: Sequence[str]) -> list[list[str]]:
+    """Which metrics share a panel: all shares; those that differ only in a number at the end; others stand alone.
+
+    A metric that is nothing of this is in tables only.
+    """
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.rstrip("0123456789"), []).append(name)
+    numbered = [family for family in families.values() if len(family) > 1]
+    single = [name for name in names if not any(name in family for family in numbered)]
+    alone = [[name] for name in single if metric(name).alone]
+    return [group for group in (_shares(single), *numbered, *alone) if group]
+
+
+def _shares(names: Sequence[str]) -> list[str]:
+    return [name for name in names if metric(name).unit == "share"]
+
+
+def _panel(axes: Axes, result: Result, names: Sequence[str]) -> None:
+    for name, colour in zip(names, COLOURS, strict=False):
+        band(axes, result.curves, name, colour)
+        floor = result.floor[name]["mean"]
         axes.axhline(
-            floor, color=colour, linewidth=0.8, linestyle="--", label="real against real" if len(metrics) == 1 else None
+            floor, color=colour, linewidth=0.8, linestyle="--", label="real against real" if len(names) == 1 else None
         )
     axes.set(xlabel="step")
-    if metrics[0].startswith("fd_"):
+    first = metric(names[0])
+    if first.log:
         axes.set_yscale("log")
-    if metrics[0] in SHARES:
+    if first.unit == "share":
         axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)  # above: hides no curve
 
@@ -190,12 +205,12 @@ def overview(results: Sequence[Result]) -> Figure:
         for ax, step in ((first, steps[0]), (last, steps[-1])):
             show(ax, result, step)
             ax.set_title(f"{result.called}\nstep {step}", fontsize=8)
-        distance = [metric for metric in result.measured if metric.startswith("fd_")]
-        _panel(curve, result, distance or [metric for metric in result.measured if metric in SHARES])
+        distance = frechet(result.measured)
+        _panel(curve, result, [distance] if distance else panels(result.measured)[0])
     return figure
 
 
-def claim(tests: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> Figure:
+def claim(tests: Sequence[tuple[Evidence, np.ndarray]]) -> Figure:
     """How the values of each test lie over the seeds, with the interval of their mean and the published value."""
     figure, panels = plt.subplots(len(tests), 1, figsize=(2.4, 0.2 + 0.65 * len(tests)), squeeze=False)
     for axes, (test, values) in zip(panels[:, 0], tests, strict=True):
@@ -203,12 +218,12 @@ def claim(tests: Sequence[tuple[Mapping[str, Any], np.ndarray]]) -> Figure:
     return figure
 
 
-def _values(axes: Axes, test: Mapping[str, Any], values: np.ndarray) -> None:
+def _values(axes: Axes, test: Evidence, values: np.ndarray) -> None:
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
     axes.tick_params(labelsize=6.5, length=2)
-    found = test["measured"]
+    found = test.measured
     yes_or_no = values.dtype == bool
     if yes_or_no:
         axes.barh(0.5, found["mean"], height=0.5, color=BLUE, alpha=0.5)
@@ -219,12 +234,13 @@ def _values(axes: Axes, test: Mapping[str, Any], values: np.ndarray) -> None:
         axes.plot(values, [0.5] * len(values), "o", markersize=4, color=BLUE, alpha=0.6)
         axes.set_ylim(0, 1)
     height = axes.get_ylim()[1]
-    if "lo" in found and (yes_or_no or test["kind"] != "share"):
+    of_values = yes_or_no or test.kind != "share"
+    if "lo" in found and of_values:
         axes.plot([found["lo"], found["hi"]], [0.12 * height] * 2, color=ORANGE, linewidth=2.5, solid_capstyle="butt")
-    for bound in (test["rule"] or {}).values():
-        if isinstance(bound, float) and (yes_or_no or test["kind"] != "share"):
+    for bound in test.rule.model_dump().values() if test.rule else ():
+        if isinstance(bound, float) and of_values:
             axes.axvline(bound, color="grey", linewidth=0.8, linestyle=":")
-    if "published" in test:
-        axes.axvline(test["published"], color=RED, linewidth=1.4)
+    if test.published is not None:
+        axes.axvline(test.published, color=RED, linewidth=1.4)
     if not yes_or_no:
         axes.locator_params(axis="x", nbins=4)

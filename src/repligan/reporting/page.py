@@ -8,7 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from repligan.core.config import (
+from repligan.claims import ledger
+from repligan.claims.ledger import Entry, Ledger
+from repligan.core.rows import flatten
+from repligan.data.rows import (
     BoxSource,
     Dataset,
     DrawnSource,
@@ -16,18 +19,16 @@ from repligan.core.config import (
     ImagesForm,
     IntegersSource,
     MlxtendSource,
-    Params,
 )
-from repligan.reporting import ledger
+from repligan.metrics.metric import Interval, metric
+from repligan.params import Params
 from repligan.reporting.compare import CARD, card, column, comparable
-from repligan.reporting.ledger import Claims
 from repligan.reporting.results import Result
-from repligan.reporting.words import label, with_interval
 
 FIGURES = ("samples", "curves", "losses", "traversal", "interpolation", "arithmetic")
 
 
-def render(params: Params, results: Sequence[Result], claims: Claims, figures: Mapping[str, bytes]) -> str:
+def render(params: Params, results: Sequence[Result], claims: Ledger, figures: Mapping[str, bytes]) -> str:
     """The page; `figures`: file stem -> PNG bytes, as `figures.draw` names them."""
     environment = Environment(
         loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
@@ -35,37 +36,36 @@ def render(params: Params, results: Sequence[Result], claims: Claims, figures: M
     return environment.get_template("page.html").render(
         scale=params.scale,
         summary=ledger.summary(claims),
-        confidence=next((t["confidence"] for claim in claims.values() for t in claim["tests"] if "num" in t), 0),
-        claims=[_claim(name, claim, figures) for name, claim in claims.items()],
+        confidence=next((test.confidence for entry in claims.claims for test in entry.tested.values()), 0),
+        claims=[_claim(entry, figures) for entry in claims.claims],
         overview=_inline(figures["overview"]),
         experiments=[_section(params, result, figures) for result in results],
         compared=[_side_by_side(group) for group in comparable(results)],
     )
 
 
-def _claim(name: str, claim: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[str, Any]:
-    run = [test for test in claim["tests"] if "num" in test]
-    budgets = {row: said for test in run for row, said in zip(test["rows"], test["budget"], strict=True)}
+def _claim(entry: Entry, figures: Mapping[str, bytes]) -> dict[str, Any]:
+    run = entry.tested.values()
+    budgets = {row: said for test in run for row, said in zip(test.rows, test.budget, strict=True)}
+    picture = figures.get(f"claim-{entry.id}")
     return {
-        "name": name,
-        "says": claim["says"],
-        "source": claim["source"],
-        "verdict": ledger.verdict(claim),
-        "kind": ledger.CLASSES[claim["verdict"]],
-        "tests": [(test["label"], *ledger.measured(test)) for test in claim["tests"]],
+        "name": entry.id,
+        "says": entry.says,
+        "source": entry.source,
+        "verdict": ledger.verdict(entry),
+        "kind": ledger.CLASSES[entry.verdict],
+        "tests": [(test.label, *ledger.measured(test)) for test in entry.tests],
         "budgets": sorted(budgets.items()),
-        "picture": _inline(figures[f"claim-{name}"]) if f"claim-{name}" in figures else None,
+        "picture": _inline(picture) if picture else None,
     }
 
 
 def _side_by_side(group: Sequence[Result]) -> dict[str, Any]:
     """One table of experiments whose values share a card."""
-    metrics = group[0].measured
-    shown = {metric: [with_interval(metric, v) for v in column(group, metric, "best")] for metric in metrics}
     return {
         "card": [(key.replace("_", " "), str(value)[:40]) for key, value in card(group[0]).items()],
         "names": [f"{result.called}, step {result.metrics['best']['step']}" for result in group],
-        "rows": [(label(metric), cells) for metric, cells in shown.items()],
+        "rows": [_row(name, column(group, name, "best")) for name in group[0].measured],
     }
 
 
@@ -91,17 +91,13 @@ def data_in_words(dataset: Dataset) -> str:
 
 def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> dict[str, Any]:
     experiment, metrics = result.experiment, result.metrics
-    steps = [f"step_{step}" for step in result.report.milestones if f"step_{step}" in metrics]
+    steps = [f"step_{step}" for step in result.milestones if f"step_{step}" in metrics]
     columns = {step.replace("_", " "): metrics[step] for step in steps}
     if "best" in metrics:
         columns[f"best: step {metrics['best']['step']}"] = metrics["best"]
     columns["real against real"] = result.floor
     if "ceiling" in metrics["protocol"]:
         columns["noise against real"] = metrics["protocol"]["ceiling"]
-    rows = [
-        {"label": label(metric), "cells": [with_interval(metric, values[metric]) for values in columns.values()]}
-        for metric in result.measured
-    ]
     return {
         "name": result.name,
         "called": result.called,
@@ -118,13 +114,55 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         "alarms": [
             f"{alarm['kind']}: steps {alarm['first']} to {alarm['last']}" for alarm in metrics.get("alarms", ())
         ],
-        "rows": rows,
-        "end": [(label(key), with_interval(key, value)) for key, value in sorted(metrics["end"].items())],
+        "rows": [_row(name, [values[name] for values in columns.values()]) for name in result.measured],
+        "end": [(metric(key).label, metric(key).with_interval(value)) for key, value in sorted(metrics["end"].items())],
+        "variants": _variants(params.experiments[result.name].get("variants", {}), result),
         "latent": _latent(result),
         "figures": [
             (kind, _inline(figures[f"{result.name}-{kind}"])) for kind in FIGURES if f"{result.name}-{kind}" in figures
         ],
     }
+
+
+def _row(name: str, values: Sequence[Interval | None]) -> tuple[str, list[tuple[str, str]]]:
+    """A metric's label and its cells, empty where it has no value."""
+    one = metric(name)
+    return one.label, [one.with_interval(value) if value else ("", "") for value in values]
+
+
+def _variants(written: Mapping[str, Any], result: Result) -> dict[str, Any]:
+    """A column for each variant, `written` as in params.yaml, with what it changes; a row for each metric."""
+    by_name = {variant.name: variant for variant in result.variants}
+    shown = [by_name[name] for name in written]
+    measured = sorted({name for variant in shown for name in variant.measured})
+    ends = sorted({name for variant in shown for name in variant.end})
+    rows = [_row(name, [variant.measured.get(name) for variant in shown]) for name in measured]
+    rows += [_row(name, [variant.end.get(name) for variant in shown]) for name in ends]
+    budgets = [
+        f"{variant.seeds} seed{'s' * (variant.seeds > 1)}" + (f", step {variant.step}" if variant.measured else "")
+        for variant in shown
+    ]
+    return {
+        "columns": [(name, changes_in_words(written[name]), said) for name, said in zip(written, budgets, strict=True)],
+        "rows": rows,
+    }
+
+
+def changes_in_words(written: Mapping[str, Any]) -> list[str]:
+    """What a variant changes, as it stands in params.yaml: a line for each dotted key."""
+    base = [f"as {written['based_on']}, but"] if "based_on" in written else []
+    changed = flatten({key: value for key, value in written.items() if key not in ("based_on", "seeds")})
+    return [*base, *(f"{key}: {_plain(value)}" for key, value in changed)]
+
+
+def _plain(value: Any) -> str:
+    """A value of params.yaml on one line."""
+    if isinstance(value, dict):
+        return " ".join(_plain(inner) for inner in value.values())
+    if isinstance(value, list):
+        names = all(isinstance(inner, str) for inner in value)
+        return (" + " if names else ", ").join(_plain(inner) for inner in value)
+    return str(value)
 
 
 def _latent(result: Result) -> list[tuple[str, str]]:
@@ -140,14 +178,12 @@ def _latent(result: Result) -> list[tuple[str, str]]:
         for name, row in table.items()
         if "inherits" in row
     ]
-    rows.append(("shift by one component, end to end", result.scores["shift"]))
-    if "factors_moved" in result.scores:
-        rows.append(("factors that one component moves", result.scores["factors_moved"]))
+    rows += [(metric(key).label, result.scores[key]) for key in ("shift", "factors_moved") if key in result.scores]
     return [(name, " ".join(part for part in _spaced(value) if part)) for name, value in rows]
 
 
-def _spaced(value: Mapping[str, float]) -> tuple[str, str]:
-    mean, interval = with_interval("", dict(value))
+def _spaced(value: Interval) -> tuple[str, str]:
+    mean, interval = metric("").with_interval(value)
     return mean, f"({interval})" if interval else ""
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from repligan.core.config import Alarms
+from repligan.training.rows import Alarms
 
 NEAR = 0.1  # two images are twins within this share of the real images' root mean square distance
 
@@ -21,7 +21,7 @@ class Alarm(NamedTuple):
     last: int
 
 
-def signs(
+def diagnostics(
     real_img: torch.Tensor, gen_img: torch.Tensor, parameters: Iterable[torch.nn.Parameter]
 ) -> dict[str, torch.Tensor]:
     """Of batches [B, C, H, W] and G's parameters with the gradient of its last update, float32 [1] each.
@@ -46,12 +46,12 @@ def signs(
 
 
 def raised(history: Mapping[str, Iterable[torch.Tensor]], limits: Alarms, log_every: int) -> list[Alarm]:
-    """The alarms of a training by their first step; `history`: acc_D, spread, twins, a [1] tensor per logged step."""
-    accuracy, spread, twins = (torch.stack(list(history[key])).flatten() for key in ("acc_D", "spread", "twins"))
-    holds = {
-        "D separates": accuracy >= limits.accuracy,
-        "G collapses": (spread <= limits.spread) | (twins >= limits.twins),
-    }
+    """The alarms of a training by their first step; `history`: spread, twins and but for critics acc_D, [1] a step."""
+    spread, twins = (torch.stack(list(history[key])).flatten() for key in ("spread", "twins"))
+    holds = {"G collapses": (spread <= limits.spread) | (twins >= limits.twins)}
+    if "acc_D" in history:
+        accuracy = torch.stack(list(history["acc_D"])).flatten()
+        holds = {"D separates": accuracy >= limits.accuracy} | holds
     found = []
     for kind, held in holds.items():
         index = 0
@@ -65,5 +65,5 @@ def raised(history: Mapping[str, Iterable[torch.Tensor]], limits: Alarms, log_ev
 def standing(history: Mapping[str, Sequence[torch.Tensor]], limits: Alarms, log_every: int) -> set[str]:
     """The kinds of alarm that hold at the last logged step."""
     wanted = -(-limits.lasting // log_every)
-    recent = {key: history[key][-wanted:] for key in ("acc_D", "spread", "twins")}
+    recent = {key: history[key][-wanted:] for key in ("acc_D", "spread", "twins") if key in history}
     return {alarm.kind for alarm in raised(recent, limits, log_every)}

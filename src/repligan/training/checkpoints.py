@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from repligan.core.config import flatten
 from repligan.core.errors import InputError
 from repligan.core.files import from_file, sha256, to_bytes, write_bytes
+from repligan.core.rows import differing
 
 KEPT = 2
 
@@ -52,10 +52,8 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*-*.safetensors"), reverse=True)
 
     def _refuse_other(self, path: Path, config: dict[str, Any]) -> None:
-        found, wanted = dict(flatten(config)), dict(flatten(self.config))
-        differing = [key for key in sorted(found | wanted) if found.get(key) != wanted.get(key)]
-        if differing:
-            said = ", ".join(f"{key} {found.get(key)!r} (allowed: {wanted.get(key)!r})" for key in differing)
+        if others := differing(config, self.config):
+            said = ", ".join(f"{key} {found!r} (allowed: {wanted!r})" for key, (found, wanted) in others.items())
             raise InputError(
                 f"{path}: a checkpoint of another config, found {said}; put that back, or delete its folder"
             )

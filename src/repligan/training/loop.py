@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,27 +21,39 @@ import torch
 from click import ClickException
 from torch import nn
 
-from repligan.core.config import Experiment, Form
 from repligan.core.files import move_dir, to_bytes, write_bytes
 from repligan.core.signals import Stop
-from repligan.models import build, pack, sample
-from repligan.training.alarms import signs, standing
-from repligan.training.batches import Batches, denormalise, real_batches
+from repligan.data.batches import Batches, denormalise, real_batches
+from repligan.data.rows import Form
+from repligan.metrics.classes import auc
+from repligan.models.noise import TrainingNoise, fixed_z
+from repligan.models.weights import build, pack, sample
+from repligan.training.alarms import diagnostics, standing
 from repligan.training.checkpoints import Checkpoints
-from repligan.training.losses import LOSSES
-from repligan.training.noise import TrainingNoise, fixed_z
+from repligan.training.losses import OfD
 from repligan.training.optimisers import Optimiser
+from repligan.training.rows import Experiment, Update
 
 # torch computes the last elements of a tensor that do not fill a vector with other instructions than the
 # rest. Stacks of a multiple of 32 networks have no such rest, so no seed's bits depend on its company.
 LANES = 32
 CHECKPOINT_SECONDS = float(os.environ.get("REPLIGAN_CHECKPOINT_SECONDS", "20"))
-SAMPLES = 36  # images of a sample grid
+GRID = 36  # images of a sample grid
 NEVER = 2**62  # a step that no training reaches
+MIX_STREAM = 2**20  # random draws of a loss in one step, one an update: fewer updates than this
 
-Seen = dict[str, list[torch.Tensor]]
 Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
 """`report(step, scalars, images)`: means over the seeds; uint8 [N, C, H, W] at snapshots of image GANs."""
+
+
+@dataclass
+class Step:
+    """What one step made: losses [S] of each update, what D saw in its own, the last images [S, B, ...]."""
+
+    losses: dict[str, list[torch.Tensor]] = field(default_factory=lambda: {"D": [], "G": []})
+    seen: list[OfD] = field(default_factory=list)
+    real_img: torch.Tensor | None = None
+    gen_img: torch.Tensor | None = None
 
 
 class TrainingError(ClickException):
@@ -70,12 +82,10 @@ class Training:
     def __post_init__(self) -> None:
         trained = {name: list(net.parameters()) for name, net in self.networks()}
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
-        self.loss = LOSSES[self.experiment.loss.kind]
-        self.divisor = 2 if self.experiment.loss.halves == "mean" else 1
+        self.loss = self.experiment.loss.build()
         self.first_bad = torch.tensor(NEVER, device=self.device)
         self.updates = self.experiment.updates
-        sights = [sight for update in self.updates for sight in update.sees]
-        self.num_real, self.num_z = sights.count("real"), sights.count("fresh_z")
+        self.per_step = Counter(sight for update in self.updates for sight in update.sees)
 
     def forward(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """net(x) in float32; convolutions in bfloat16 where precision is fast."""
@@ -83,6 +93,10 @@ class Training:
             return net(x)
         with torch.autocast(self.device.type, torch.bfloat16):
             return net(x).float()
+
+    def D_forward(self, x: torch.Tensor) -> torch.Tensor:
+        """D(x), as losses call it."""
+        return self.forward(self.D, x)
 
     def freeze_D(self, frozen: bool) -> None:
         """Spare D's weight gradients in G's update."""
@@ -127,7 +141,7 @@ def start(
     if experiment.stacked:
         stack += [stack[-1]] * (-len(stack) % LANES)
     fast = precision == "fast" and not experiment.stacked
-    G, D = (net.to(device) for net in build(experiment, form, stack))
+    G, D = (net.to(device) for net in build(experiment.G, experiment.D, experiment.z.dim, form, stack))
     if fast:
         G, D = (net.to(memory_format=torch.channels_last) for net in (G, D))
     real = real_batches(form, processed, stack, experiment.batch)
@@ -135,74 +149,104 @@ def start(
     return Training(name, experiment, seeds, G, D, real, noise, device, len(stack), fast)
 
 
-def train_step(training: Training) -> Seen:
-    """The schedule's updates, once; returns of each loss_G, loss_D [S], D's logits D_real, D_gen [S, B, 1], images."""
-    t, config = training, training.experiment
-    num_real, num_z = t.step * t.num_real, t.step * t.num_z
-    seen: Seen = defaultdict(list)
-    alive = False  # whether gen_img still carries the graph of G as it is now
-    for update, following in zip(t.updates, [*t.updates[1:], None], strict=True):
-        # D maximises log D(x) + log(1 - D(G(z))), G maximises log D(G(z)) (the non-saturating form).
-        for_G = update.update == "G"
-        t.freeze_D(for_G)
-        halves = []
-        for sight in update.sees:
-            if sight == "real":
-                real_img = t.real[num_real].to(t.device)
-                logits = t.forward(t.D, real_img)
-                seen["real_img"] = [real_img]
-                target, num_real = 1 - config.loss.smoothing, num_real + 1
-            else:
-                if sight == "fresh_z":
-                    z, num_z = t.noise[num_z].to(t.device), num_z + 1
-                if sight == "fresh_z" or (sight == "same_z" and not alive):
-                    alive = for_G or (following is not None and following.sees == ["same_z"])
-                    with torch.set_grad_enabled(alive):
-                        gen_img = t.forward(t.G, z)
-                logits = t.forward(t.D, gen_img if for_G else gen_img.detach())
-                seen["gen_img"] = [gen_img.detach()]
-                target = float(for_G)
-            halves.append(t.loss(logits, target).mean(dim=(1, 2)))
-            if not for_G:
-                seen["D_real" if sight == "real" else "D_gen"].append(logits.detach())
-        loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / t.divisor
-        optimiser = t.optimisers[update.update]
-        optimiser.zero_grad()
-        # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
-        total = loss.sum()
-        total.backward()
-        # Not read here: on a GPU that would wait for it.
-        t.first_bad = torch.where(total.isfinite(), t.first_bad, t.first_bad.clamp(max=t.step + 1))
-        optimiser.step()
-        alive = alive and not for_G
-        seen[f"loss_{update.update}"].append(loss.detach())
+class Inputs:
+    """What the updates of one step see: the next real batch, the next z, and G's images while they are as G is."""
+
+    def __init__(self, training: Training):
+        self.t = training
+        self.real = training.step * training.per_step["real"]
+        self.z_index = training.step * training.per_step["fresh_z"]
+        self.z: torch.Tensor | None = None
+        self.gen_img: torch.Tensor | None = None
+        self.alive = False  # whether gen_img still carries the graph of G as it is now
+
+    def real_img(self, update: Update) -> torch.Tensor | None:
+        """A new real batch, where the update sees one."""
+        if "real" not in update.sees:
+            return None
+        self.real += 1
+        return self.t.real[self.real - 1].to(self.t.device)
+
+    def generated(self, update: Update, following: Update | None) -> torch.Tensor | None:
+        """G's images, with its graph where this update is G's or the one `following` needs it."""
+        sight = update.sees[-1]
+        if sight == "real":
+            return None
+        if sight == "fresh_z":
+            self.z, self.z_index = self.t.noise[self.z_index].to(self.t.device), self.z_index + 1
+        if sight == "fresh_z" or (sight == "same_z" and not self.alive):
+            assert self.z is not None
+            self.alive = update.update == "G" or (following is not None and following.sees == ["same_z"])
+            with torch.set_grad_enabled(self.alive):
+                self.gen_img = self.t.forward(self.t.G, self.z)
+        return self.gen_img
+
+
+def train_step(training: Training) -> Step:
+    """The schedule's updates, once."""
+    t, done, inputs = training, Step(), Inputs(training)
+    for i, (update, following) in enumerate(zip(t.updates, [*t.updates[1:], None], strict=True)):
+        t.freeze_D(update.update == "G")
+        real_img, gen_img = inputs.real_img(update), inputs.generated(update, following)
+        if update.update == "G":
+            assert gen_img is not None
+            loss = t.loss.of_G(t.D_forward, gen_img)
+        else:
+            detached = None if gen_img is None else gen_img.detach()
+            of_D = t.loss.of_D(t.D_forward, real_img, detached, t.seeds[0], t.step * MIX_STREAM + i)
+            loss = of_D.loss
+            done.seen.append(of_D)
+        _descend(t, update.update, loss)
+        inputs.alive = inputs.alive and update.update == "D"
+        done.losses[update.update].append(loss.detach())
+        done.real_img = done.real_img if real_img is None else real_img
+        done.gen_img = done.gen_img if gen_img is None else gen_img.detach()
     t.step += 1
-    return seen
+    return done
 
 
-def summarised(training: Training, seen: Seen) -> dict[str, torch.Tensor]:
-    """Per seed [num_seeds] on the CPU, averaged over a step's updates: losses, mean probabilities, acc_D.
+def _descend(t: Training, name: str, loss: torch.Tensor) -> None:
+    """One step of the optimiser of network `name` down its loss [S]."""
+    optimiser = t.optimisers[name]
+    optimiser.zero_grad()
+    # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
+    total = loss.sum()
+    total.backward()
+    # Not read here: on a GPU that would wait for it.
+    t.first_bad = torch.where(total.isfinite(), t.first_bad, t.first_bad.clamp(max=t.step + 1))
+    optimiser.step()
 
-    acc_D: share of what D saw in its own updates that it told right, real and generated data weighing the same;
-    auc_D: how well its logits order the two; of image GANs also `alarms.signs`.
+
+def summarised(training: Training, done: Step) -> dict[str, torch.Tensor]:
+    """Per seed [num_seeds] on the CPU, averaged over a step's updates: losses, D's mean outputs, acc_D.
+
+    acc_D: share of what D saw in its own updates that it told right, real and generated data weighing the same (not of
+    a critic, whose output means nothing by itself); auc_D: how well its logits order the two; of image GANs also
+    `alarms.diagnostics`.
     """
-    t, judged = training, [key for key in ("D_real", "D_gen") if key in seen]
-    values = {key: torch.stack(several).mean(dim=0) for key, several in seen.items() if key.startswith("loss")}
-    values |= {key: torch.stack([torch.sigmoid(v).mean(dim=(1, 2)) for v in seen[key]]).mean(dim=0) for key in judged}
-    right = [((v > 0) == (key == "D_real")).float().mean(dim=(1, 2)) for key in judged for v in seen[key]]
-    values["acc_D"] = torch.stack(right).mean(dim=0)
-    if len(judged) == 2:
-        pairs = zip(seen["D_real"], seen["D_gen"], strict=True)
+    t, values, is_probability = training, {}, training.experiment.loss.is_probability
+    for name, losses in done.losses.items():
+        if losses:
+            values[f"loss_{name}"] = torch.stack(losses).mean(dim=0)
+    sides = {
+        "D_real": [one.real_logits.detach() for one in done.seen if one.real_logits is not None],
+        "D_gen": [one.gen_logits.detach() for one in done.seen if one.gen_logits is not None],
+    }
+    sides = {key: logits for key, logits in sides.items() if logits}
+    for key, logits in sides.items():
+        outputs = [torch.sigmoid(one) if is_probability else one for one in logits]
+        values[key] = torch.stack([one.mean(dim=(1, 2)) for one in outputs]).mean(dim=0)
+    if is_probability:
+        right = [((v > 0) == (key == "D_real")).float().mean(dim=(1, 2)) for key, vs in sides.items() for v in vs]
+        values["acc_D"] = torch.stack(right).mean(dim=0)
+    if len(sides) == 2:
+        pairs = zip(*sides.values(), strict=False)  # one side may be seen more often
         values["auc_D"] = torch.stack([auc(real, gen) for real, gen in pairs]).mean(dim=0)
     if not t.experiment.stacked:
-        values |= signs(seen["real_img"][0][0], seen["gen_img"][0][0], t.G.parameters())
+        assert done.real_img is not None
+        assert done.gen_img is not None
+        values |= diagnostics(done.real_img[0], done.gen_img[0], t.G.parameters())
     return {key: value[: len(t.seeds)].cpu() for key, value in sorted(values.items())}
-
-
-def auc(real: torch.Tensor, gen: torch.Tensor) -> torch.Tensor:
-    """[S]: how often a real logit is above a generated one, both [S, B, 1], a tie counting half."""
-    diff = real - gen.transpose(1, 2)
-    return ((diff > 0).float() + (diff == 0).float() / 2).mean(dim=(1, 2))
 
 
 def train(training: Training, out: Path, work: Path, config: dict[str, Any], report: Report, stop: Stop) -> None:
@@ -222,12 +266,12 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
     at_snapshot = set(experiment.snapshot_steps())
     ended = False
     while t.step < experiment.steps and not ended:
-        seen = train_step(t)
+        done = train_step(t)
         scalars: dict[str, float] = {}
         logged, kept = t.step % experiment.log_every == 0, t.step in at_snapshot
         saved = stop.signal != 0 or time.monotonic() > due
         if logged or kept or saved:
-            values = summarised(t, seen)
+            values = summarised(t, done)
             _refuse_non_finite(t, checkpoints)
         if logged:
             scalars = _record(t, values)
@@ -267,7 +311,7 @@ def snapshot_name(step: int) -> str:
 def _snapshot(t: Training, folder: Path, report: Report) -> None:
     write_bytes(folder / snapshot_name(t.step), to_bytes(pack(t.G, t.D, len(t.seeds)), {"step": t.step}))
     if not t.experiment.stacked:
-        img = sample(t.G, fixed_z(t.experiment.z, t.seeds[0], SAMPLES))
+        img = sample(t.G, fixed_z(t.experiment.z, t.seeds[0], GRID))
         report(t.step, {}, denormalise(img[0]))
 
 

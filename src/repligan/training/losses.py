@@ -1,19 +1,81 @@
-"""Losses as pure functions of logits, any shape in, the same shape out."""
+"""Losses of D and G. A loss owns the passes through D of one update and its regularisers; the loop owns the updates.
 
+All values are per seed: of images or vectors [S, B, ...] a loss is [S].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import softplus
 
-
-def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
-    """Binary cross-entropy of sigmoid(logits) against `target` in [0, 1] (Goodfellow et al. 2014, eq. 1)."""
-    return target * softplus(-logits) + (1 - target) * softplus(logits)  # -t log s(x) - (1-t) log(1-s(x))
-
-
-def mse(logits: torch.Tensor, target: float) -> torch.Tensor:
-    """Squared error of sigmoid(logits) against `target`."""
-    return (torch.sigmoid(logits) - target).square()  # (s(x) - t)^2
+Network = Callable[[torch.Tensor], torch.Tensor]
+"""D: [S, B, ...] -> logits [S, B, 1]."""
+Images = torch.Tensor | None
 
 
-LOSSES: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {"bce": bce, "mse": mse}
+class OfD(NamedTuple):
+    """D's loss [S], and its logits [S, B, 1] of what it saw."""
+
+    loss: torch.Tensor
+    real_logits: torch.Tensor | None
+    gen_logits: torch.Tensor | None
+
+
+class Loss(ABC):
+    """What the loop needs of a loss."""
+
+    @abstractmethod
+    def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
+        """One update of D on real images, on generated ones or on both; random draws are functions of (seed, index)."""
+
+    @abstractmethod
+    def of_G(self, D: Network, gen_img: torch.Tensor) -> torch.Tensor:
+        """One update of G: its loss [S]."""
+
+
+class _Target(Loss):
+    """D's outputs against targets, element by element."""
+
+    def __init__(self, halves: str, smoothing: float):
+        self.divisor, self.real_target = 2 if halves == "mean" else 1, 1 - smoothing
+
+    @staticmethod
+    def against(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """The loss of each logit, of their shape."""
+        raise AssertionError("each kind says its own")
+
+    def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
+        # D maximises log D(x) + log(1 - D(G(z))).
+        real_logits, gen_logits = (None if img is None else D(img) for img in (real_img, gen_img))
+        halves = [
+            self.against(logits, target).mean(dim=(1, 2))
+            for logits, target in ((real_logits, self.real_target), (gen_logits, 0.0))
+            if logits is not None
+        ]
+        loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / self.divisor
+        return OfD(loss, real_logits, gen_logits)
+
+    def of_G(self, D: Network, gen_img: torch.Tensor) -> torch.Tensor:
+        return self.against(D(gen_img), 1.0).mean(dim=(1, 2))  # G maximises log D(G(z)), the non-saturating form
+
+
+class NonSaturating(_Target):
+    """Binary cross-entropy (Goodfellow et al. 2014, eq. 1, and the form of section 3 for G)."""
+
+    @staticmethod
+    def against(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """Cross-entropy of sigmoid(logits) against `target` in [0, 1]."""
+        return target * softplus(-logits) + (1 - target) * softplus(logits)  # -t log s(x) - (1-t) log(1-s(x))
+
+
+class SquaredError(_Target):
+    """Squared error."""
+
+    @staticmethod
+    def against(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """Squared error of sigmoid(logits) against `target`."""
+        return (torch.sigmoid(logits) - target).square()  # (s(x) - t)^2

@@ -12,7 +12,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from repligan.core.config import Adam, Sgd
+from repligan.training.rows import Adam, Sgd
 
 
 class Optimiser:

@@ -1,0 +1,89 @@
+"""The values of trials that claims are tested on: one table a row, with a value of each metric, step and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from repligan.claims.rows import Change, ClaimTest, During, Latent, Snapshot, Variation
+from repligan.core.errors import InputError
+from repligan.core.files import arrays, usable
+from repligan.metrics.metric import FRECHET, frechet
+from repligan.training.rows import RowId
+
+T = TypeVar("T")
+
+
+class Unmeasured(InputError):
+    """The table is there, but not with the metric or the step that a test asks for."""
+
+
+@dataclass(frozen=True)
+class _OfRow:
+    """metric -> values [T, S], their steps [T], and what real data come to."""
+
+    values: Mapping[str, np.ndarray]
+    steps: Mapping[str, list[int]]
+    real: Mapping[str, float]
+
+
+@dataclass
+class Table:
+    """The values of all trials in `folder`, as the evaluations write them; read when first asked for."""
+
+    folder: Path
+    _read: dict[Path, _OfRow] = field(default_factory=dict)
+
+    def values(self, where: str, test: ClaimTest, row: RowId) -> np.ndarray:
+        """What a test asks for of each seed of `row`: [R]; raises Unmeasured, naming `where` it stands, if it lacks."""
+        value = test.value
+        if isinstance(value, Latent):
+            walked, _ = arrays(self.folder / row.experiment / "walk" / "values.safetensors")
+            return _pick(f"{where}.value.metric", walked, value.metric)
+        found = self._of(row)
+
+        def over(metric: str, ends: list[float], key: str = "metric") -> np.ndarray:
+            recorded = _pick(f"{where}.value.{key}", found.values, metric).astype(float)
+            first, last = (round(end * len(recorded)) for end in ends)
+            return recorded[min(first, len(recorded) - 1) : max(last, first + 1)]
+
+        match value:
+            case Snapshot(metric=metric, step=step):
+                measured = _pick(f"{where}.value.metric", found.values, metric)
+                steps = _pick(f"{where}.value.metric", found.steps, metric)
+                step = steps[-1] if step is None and steps else step
+                if step not in steps:
+                    raise Unmeasured(f"{where}.value.step: found {step}; allowed: {', '.join(map(str, steps))}")
+                at: np.ndarray = measured[steps.index(step)]
+                return at
+            case During(metric=metric, part=ends):
+                return over(metric, ends).mean(axis=0)
+            case Change(metric=metric, before=before, after=after):
+                return over(metric, after).mean(axis=0) - over(metric, before).mean(axis=0)
+            case Variation(metric=metric, than=than, part=ends):
+                of, beside = over(metric, ends), over(than, ends, "than")
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    return (of.std(axis=0) / of.mean(axis=0)) / (beside.std(axis=0) / beside.mean(axis=0))
+
+    def real(self, where: str, test: ClaimTest) -> float:
+        """The metric of real data in the place of G's, the mean over the repeats."""
+        return _pick(f"{where}.value.metric", self._of(test.row).real, test.value.metric)
+
+    def _of(self, row: RowId) -> _OfRow:
+        path = self.folder / row.experiment / f"{row.variant}.safetensors"
+        if path not in self._read:
+            values, note = arrays(path)
+            with usable(path):
+                self._read[path] = _OfRow(values, dict(note["steps"]), dict(note["real"]))
+        return self._read[path]
+
+
+def _pick(where: str, found: Mapping[str, T], metric: str) -> T:
+    name = metric if metric in found else frechet(found) if metric == FRECHET.name else None
+    if name is None:
+        raise Unmeasured(f"{where}: found {metric!r}; allowed: {', '.join(sorted(found))}")
+    return found[name]

@@ -1,0 +1,1 @@
+"""Real data: fetched, drawn, laid out, in batches."""

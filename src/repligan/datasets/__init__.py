@@ -1,1 +1,0 @@
-"""Real data: sources -> raw files -> arrays -> batches."""

@@ -1,0 +1,106 @@
+"""Engines run jobs, which are independent of each other; where and how many at a time changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+import click
+
+from repligan.core import runtime
+from repligan.core.errors import Fault
+from repligan.core.progress import Progress
+from repligan.core.signals import Stop, stop_on_signal
+
+# Imported once, by the process that the others are forked from; this one, with threads or not, is never forked.
+SHARED = ["repligan.evaluation.evaluate", "repligan.training.loop", "scipy.linalg", "scipy.special"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """`call` something that can be pickled, with so many threads; told whether it is `alone` and may show progress."""
+
+    call: Callable[[bool], object]
+    threads: int
+
+
+class Engine(Protocol):
+    """Runs jobs; returns when all are done, raises SystemExit or Fault when one fails or a signal comes."""
+
+    def run(self, label: str, jobs: Sequence[Job]) -> None: ...
+
+
+class ThisProcess:
+    """One job after another, here: for a debugger, and for an emulated CPU."""
+
+    def run(self, label: str, jobs: Sequence[Job]) -> None:
+        """Run the jobs in order."""
+        for job in jobs:
+            job.call(True)
+
+
+class LocalProcesses:
+    """A process a job, as many at a time as their threads fit into the cores of this machine."""
+
+    def run(self, label: str, jobs: Sequence[Job]) -> None:
+        """Run the jobs; all their processes end with this one."""
+        threads = max((job.threads for job in jobs), default=1)
+        at_once = max(1, runtime.cores() // threads)
+        alone = len(jobs) == 1 or at_once == 1
+        progress = Progress(label, len(jobs))
+        with stop_on_signal() as stop:
+            for left in processes([(job.call, (alone,)) for job in jobs], at_once, stop):
+                if not alone:
+                    progress(len(jobs) - left)
+
+
+Call = tuple[Callable[..., object], tuple[object, ...]]
+
+
+def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
+    """Make each call in a process of its own, `at_once` at a time; yields how many are left."""
+    if not calls:
+        return
+    context = get_context("forkserver")
+    context.set_forkserver_preload(SHARED)
+    todo, running = list(reversed(calls)), list[BaseProcess]()
+    try:
+        while (todo or running) and not stop.signal:
+            while todo and len(running) < at_once:
+                running.append(context.Process(target=_telling, args=todo.pop()))
+                running[-1].start()
+            wait([process.sentinel for process in running], timeout=0.2)
+            for process in running:
+                _refuse_failed(process.exitcode)
+            running = [process for process in running if process.exitcode is None]
+            yield len(todo) + len(running)
+    finally:
+        for process in running:
+            process.terminate()  # trainings save what they have
+        for process in running:
+            process.join()
+    if stop.signal:
+        raise SystemExit(128 + stop.signal)
+
+
+def _telling(call: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    try:
+        call(*arguments)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        Fault(f"{where}{error.strerror or error}; fix it and run the same command again").show()
+        raise SystemExit(1) from None
+
+
+def _refuse_failed(exitcode: int | None) -> None:
+    if exitcode is not None and exitcode < 0:
+        raise Fault(f"a job was ended by signal {-exitcode}; the same command goes on from there")
+    if exitcode:
+        raise SystemExit(exitcode)  # it has told why

@@ -1,0 +1,1 @@
+"""Distances, shares and scores: features or points -> statistics, without any files."""

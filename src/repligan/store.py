@@ -1,0 +1,127 @@
+"""Finished work that is kept: entries named by all that decides them, whole or not there, checked when read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repligan.core.files import sha256, whole_dir
+from repligan.core.rows import fingerprint
+
+ENTRY = "entry.json"
+Key = Mapping[str, Any]
+Make = Callable[[Path, Path], Mapping[str, Any]]
+"""Fills an empty folder, with another one to keep unfinished work in; returns notes for `Entry.notes`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store: its `key`, the sha256 of its files, and notes that decide nothing."""
+
+    path: Path
+    key: Key
+    files: Mapping[str, str]
+    notes: Mapping[str, Any]
+
+    @property
+    def intact(self) -> bool:
+        """Whether its files are those that were written."""
+        return all(
+            (self.path / name).exists() and sha256(self.path / name) == digest for name, digest in self.files.items()
+        )
+
+
+@dataclass(frozen=True)
+class Store:
+    """Entries in a folder, for any number of processes at once."""
+
+    folder: Path
+
+    def find(self, key: Key) -> Entry | None:
+        """The entry of `key`, None if there is none; a damaged one is removed."""
+        path = self.folder / fingerprint(key)
+        if not path.exists():
+            return None
+        entry = _read(path)
+        if entry and entry.intact:
+            return entry
+        print(f"{path}: damaged, done again", file=sys.stderr)
+        shutil.rmtree(path)
+        return None
+
+    def get(self, key: Key, make: Make) -> Entry:
+        """The entry of `key`, made if there is none; another process that makes it is waited for."""
+        name = fingerprint(key)
+        with self._alone(name):
+            found = self.find(key)
+            if found:
+                return found
+            unfinished = self.folder / f"{name}.unfinished"
+            with whole_dir(self.folder / name) as folder:
+                notes = make(folder, unfinished)
+                _write(folder, key, notes)
+            shutil.rmtree(unfinished, ignore_errors=True)
+        made = _read(self.folder / name)
+        assert made
+        return made
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, the newest first."""
+        folders = [path for path in self.folder.glob("[!.]*") if (path / ENTRY).exists()]
+        for path in sorted(folders, key=lambda path: (path / ENTRY).stat().st_mtime, reverse=True):
+            if entry := _read(path):
+                yield entry
+
+    def rename(self, entry: Entry, key: Key) -> None:
+        """Give an entry another key."""
+        with self._alone(fingerprint(key)), whole_dir(self.folder / fingerprint(key)) as folder:
+            for name in entry.files:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(entry.path / name, folder / name)
+            _write(folder, key, entry.notes)
+        shutil.rmtree(entry.path)
+
+    def unfinished(self) -> list[Path]:
+        """Folders of work that was stopped and waits to be continued."""
+        return sorted(self.folder.glob("*.unfinished"))
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def empty(self) -> int:
+        """Remove all entries and unfinished work; how many entries there were."""
+        entries = [entry.path for entry in self.entries()]
+        for path in (*entries, *self.unfinished()):
+            shutil.rmtree(path, ignore_errors=True)
+        return len(entries)
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / name).open("w") as file:  # never removed: another process may wait for it
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _write(folder: Path, key: Key, notes: Mapping[str, Any]) -> None:
+    files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = {"key": key, "files": files, "notes": notes}
+    (folder / ENTRY).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        content = json.loads((path / ENTRY).read_text(encoding="utf-8"))
+        return Entry(path, content["key"], content["files"], content["notes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,44 @@
+"""The picture of the architecture: rooms and the imports between them, drawn from the code as it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt  # after the backend is chosen
+import networkx as nx
+
+from repligan.core.code import rooms
+
+
+def graph() -> nx.DiGraph:
+    """Room -> the rooms that it imports. Raises ValueError if they go in a circle."""
+    found = nx.DiGraph(list(rooms(Path(__file__).parents[1])))
+    if not nx.is_directed_acyclic_graph(found):
+        raise ValueError(f"imports: found a circle, {nx.find_cycle(found)}; allowed: one direction")
+    return found
+
+
+def draw(out: Path) -> None:
+    """Write the picture to `out`; an arrow that follows from two others is left out."""
+    whole = graph()
+    shown = nx.transitive_reduction(whole)
+    for level, names in enumerate(nx.topological_generations(whole)):
+        for name in names:
+            shown.nodes[name]["level"] = -level
+    place = nx.multipartite_layout(shown, subset_key="level", align="horizontal")
+    figure, axes = plt.subplots(figsize=(7, 8), layout="constrained")
+    boxes = {"boxstyle": "round,pad=0.35", "facecolor": "#e8eef6", "edgecolor": "#2f6fb3"}
+    nx.draw_networkx_edges(shown, place, ax=axes, edge_color="#888888", node_size=1600, arrowsize=11)
+    nx.draw_networkx_labels(shown, place, ax=axes, font_size=9, bbox=boxes)
+    axes.set_axis_off()
+    axes.margins(0.12, 0.05)
+    figure.savefig(out, dpi=90, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))

@@ -1,0 +1,132 @@
+"""What is likely to go wrong on this machine, each with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from repligan import compose, tracking
+from repligan.core import runtime
+from repligan.evaluation.rows import DrawsReference
+from repligan.params import Params, key_of
+from repligan.store import Store
+from repligan.tools.inventory import summary
+from repligan.trials import folder
+
+ENOUGH_DISK = 2 * 10**9  # bytes: outputs, DVC's cache of them, MLflow
+Check = Callable[[Path, Params], Iterator[str]]
+
+
+def examine(root: Path, params: Params) -> list[tuple[str, list[str]]]:
+    """(what was looked at, what is wrong with it) for every check."""
+    found = [(str(check.__doc__).splitlines()[0].rstrip("."), list(check(root, params))) for check in CHECKS]
+    return [*found, (summary(Store(folder())), [])]
+
+
+def versions(root: Path, params: Params) -> Iterator[str]:
+    """Installed versions are those of requirements.lock."""
+    from packaging.requirements import Requirement
+
+    for line in (root / "requirements.lock").read_text().splitlines():
+        if "==" not in line or line.startswith((" ", "#")):
+            continue
+        wanted = Requirement(line.removesuffix("\\").strip())
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        try:
+            found = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            found = "nothing"
+        if not wanted.specifier.contains(found) if found != "nothing" else True:
+            yield f"{wanted.name}: found {found}, locked {wanted.specifier}; run `rm .venv/ready && make test`"
+
+
+def cpu(root: Path, params: Params) -> Iterator[str]:
+    """The CPU can compute the promised bits."""
+    if params.runtime.precision == "portable" and "avx2" not in _cpu_flags():
+        yield "found no AVX2; hashes are promised on x86-64 CPUs with AVX2, use `repligan verify` for bands elsewhere"
+
+
+def threads(root: Path, params: Params) -> Iterator[str]:
+    """There is a core for every thread."""
+    cores = runtime.cores()
+    rows = {key_of(row): experiment.threads for row, experiment in params.rows.items()}
+    for name, reference in params.references.items():
+        if not isinstance(reference, DrawsReference):
+            rows[f"references.{name}"] = reference.threads
+    for name, wanted in rows.items():
+        if wanted > cores:
+            yield f"{name}.threads: found {wanted} on {cores} cores; slower, but the same bits: leave it"
+
+
+def gpu(root: Path, params: Params) -> Iterator[str]:
+    """The device that params.yaml asks for is there."""
+    import torch
+
+    if params.runtime.device == "cuda" and not torch.cuda.is_available():
+        yield "runtime.device: found cuda, but no CUDA device is here; allowed: cpu, auto"
+    if params.runtime.device == "cpu" and torch.cuda.is_available():
+        yield f"{torch.cuda.get_device_name()} stays idle: runtime.device is cpu; SCALE=full uses it"
+
+
+def disk(root: Path, params: Params) -> Iterator[str]:
+    """There is room on the disk."""
+    free = shutil.disk_usage(root).free
+    if free < ENOUGH_DISK:
+        yield f"found {free / 1e9:.1f} GB free, {ENOUGH_DISK / 1e9:.0f} GB are wanted; `dvc gc --workspace` frees some"
+
+
+def mlflow_store(root: Path, params: Params) -> Iterator[str]:
+    """MLflow's runs and their files lie where they are looked for."""
+    if (root / "mlruns").is_dir():
+        yield f"{root / 'mlruns'}: a file store, which MLflow cannot read; remove it, `repligan sync` writes the runs"
+    if not (root / "mlflow.db").exists() or not tracking.uri().startswith("sqlite:"):
+        return
+    location = tracking.artifact_location()
+    here = (root / "mlartifacts").resolve().as_uri()
+    if location != here:
+        yield (
+            f"mlflow.db: found files at {location}, allowed: {here} (the folder was moved); "
+            "remove mlflow.db and mlartifacts, `repligan sync` writes the runs anew"
+        )
+
+
+def counted_files(root: Path, params: Params) -> Iterator[str]:
+    """DVC counts no file that git does not have."""
+    if not (root / ".git").exists():
+        return
+    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"].values()
+    deps = {dep for stage in stages for dep in stage.get("do", stage)["deps"]}
+    rooms = sorted(dep for dep in deps if dep.startswith("src/") and (root / dep).is_dir())
+    others = subprocess.run(
+        ["git", "ls-files", "--others", "-z", *rooms], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    for name in filter(None, others):
+        if "__pycache__" not in name and not name.endswith(".partial"):
+            yield f"{name}: not in git, yet part of a stage's hash; add or remove it, or list it in .dvcignore"
+
+
+def leftovers(root: Path, params: Params) -> Iterator[str]:
+    """No training waits to be continued."""
+    for path in Store(folder()).unfinished():
+        yield f"{path}: a stopped training; the same command continues it, removing the folder forgets it"
+
+
+def edited(root: Path, params: Params) -> Iterator[str]:
+    """params.yaml is what conf/ composes to."""
+    if (root / "conf").is_dir() and (root / "params.yaml").exists():
+        yield from compose.edited(root / "params.yaml", root / "conf")
+
+
+CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, leftovers, edited)
+
+
+def _cpu_flags() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split() for line in lines if line.startswith("flags")), [])

@@ -1,0 +1,419 @@
+"""Trials: a row at a range of seeds, trained and measured; what is finished is kept in a store.
+
+A trial is one seed of an image GAN, or one stack of a toy. It is known by what decides its bits, so that an edit that
+can change them trains it again and one that cannot does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import version
+from multiprocessing import parent_process
+from pathlib import Path
+from signal import SIGTERM
+from typing import TYPE_CHECKING, Any, Protocol
+
+from repligan.core import code, runtime
+from repligan.core.errors import InputError
+from repligan.core.files import (
+    array_bytes,
+    arrays,
+    existing,
+    from_file,
+    read_json,
+    sha256,
+    to_bytes,
+    tree_digest,
+    usable,
+    write_bytes,
+    write_json,
+)
+from repligan.core.progress import Progress
+from repligan.core.rows import fingerprint
+from repligan.core.signals import stop_on_signal
+from repligan.engines import Job
+from repligan.evaluation.rows import DrawsReference, ImageReference, Walk
+from repligan.evaluation.tables import RowResult, curves, joined, losses, metrics, to_csv, values
+from repligan.params import Params
+from repligan.store import Entry, Key, Store
+from repligan.training.rows import PUBLISHED, Experiment, RowId
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STACK = 1000  # seeds of a toy in one trial
+HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
+TRIALS = "trials.json"
+MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads", "alarms", "log_every"}
+VERSIONS = ("numpy", "scipy", "torch")
+
+
+def folder() -> Path:
+    """Where finished trials are kept: REPLIGAN_TRIALS, or .work/trials of the repository, also for a copy of it."""
+    return Path(os.environ.get("REPLIGAN_TRIALS") or Path(os.environ.get("DVC_ROOT", Path.cwd())) / ".work" / "trials")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row at a range of seeds."""
+
+    row: RowId
+    experiment: Experiment
+    seeds: range
+
+    def __str__(self) -> str:
+        last = f"-{self.seeds[-1]}" if len(self.seeds) > 1 else ""
+        return f"{self.row} seed {self.seeds[0]}{last}"
+
+    @property
+    def place(self) -> str:
+        """Its folder among the outputs of the experiment."""
+        return f"{self.row.variant}/{self.seeds[0]}-{self.seeds[-1]}"
+
+
+def trials_of(row: RowId, experiment: Experiment) -> Iterator[Trial]:
+    """The trials of a row: seeds from 0, one by one or in stacks."""
+    size = STACK if experiment.stacked else 1
+    for first in range(0, experiment.seeds, size):
+        yield Trial(row, experiment, range(first, min(first + size, experiment.seeds)))
+
+
+class Watcher(Protocol):
+    """Sees a training while it runs."""
+
+    def __call__(self, step: int, scalars: dict[str, float], img: np.ndarray | None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Watch = Callable[[str, str], Watcher]
+"""Name and fingerprint of a training -> who watches it."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Trains and measures trials of `params` on the arrays in `processed`, by the reference in `reference`."""
+
+    params: Params
+    processed: Path
+    reference: Path
+    store: Store
+    watch: Watch | None = None
+
+    # Training.
+
+    def training_key(self, trial: Trial) -> Key:
+        """All that decides the bits of a training."""
+        row = trial.experiment
+        said = row.model_dump(mode="json", exclude={"dataset", "seeds", "keep_weights", "alarms"})
+        if row.alarms and row.alarms.stop:
+            said["alarms"] = row.alarms.model_dump(mode="json")
+        form = self.params.datasets[row.dataset].form
+        return self._key("training", trial) | {
+            "row": said,
+            "form": form.model_dump(mode="json"),
+            "code": code.digest(training_roots(row)),
+        }
+
+    def train(self, trial: Trial, alone: bool = True) -> Entry:
+        """The finished training of a trial, from the store or by training; a stopped one goes on."""
+        key, row = self.training_key(trial), trial.experiment
+
+        def make(out: Path, unfinished: Path) -> dict[str, Any]:
+            from repligan.training import loop
+
+            device = runtime.device(self.params.runtime, row.threads)
+            form, precision = self.params.datasets[row.dataset].form, self.params.runtime.precision
+            training = loop.start(str(trial), row, form, self.processed, trial.seeds, device, precision)
+            progress = Progress(str(trial), row.steps) if alone else None
+            watcher = self.watch(str(trial), fingerprint(key)) if self.watch and self._is_first(trial) else None
+            began = time.time()
+            try:
+                with stop_on_signal() as stop:
+
+                    def report(step: int, scalars: dict[str, float], img: Any) -> None:
+                        if _orphaned():  # nobody will take what comes of this
+                            stop.signal = SIGTERM
+                        if progress:
+                            progress(step, **scalars)
+                        if watcher:
+                            watcher(step, scalars, None if img is None else img.cpu().numpy())
+
+                    loop.train(training, out, unfinished, dict(key), report, stop)
+            finally:
+                if watcher:
+                    watcher.close()
+            return {"environment": runtime.in_force(), "began": began, "seconds": round(time.time() - began, 1)}
+
+        return self.store.get(key, make)
+
+    def _is_first(self, trial: Trial) -> bool:
+        return trial.row.variant == PUBLISHED and trial.seeds[0] == 0
+
+    # Measuring.
+
+    def measuring_key(self, trial: Trial, weights: Mapping[str, str]) -> Key:
+        """All that decides what is measured of a trial with these `weights`, file -> sha256."""
+        walk = self._walk(trial)
+        return self._key("measuring", trial) | {
+            "weights": weights,
+            "row": trial.experiment.model_dump(mode="json", include=MEASURED_WITH),
+            "by": self._by(trial).model_dump(mode="json"),
+            "walk": walk and walk.model_dump(mode="json"),
+            "reference": digest(self.reference, "*"),
+            "code": code.digest(measuring_roots(trial.experiment, walk is not None)),
+        }
+
+    def measure(self, trial: Trial, weights: Mapping[str, str], run: Path, kept: bool, alone: bool = True) -> Entry:
+        """What is measured of a trial recorded in `run`, from the store or anew.
+
+        Its weights lie in `run` where they are `kept`, else in the store, or are trained again.
+        """
+
+        def make(out: Path, unfinished: Path) -> dict[str, Any]:
+            from repligan.evaluation import evaluate
+            from repligan.training.alarms import raised
+
+            row, dataset = trial.experiment, self.params.datasets[trial.experiment.dataset]
+            device = runtime.device(self.params.runtime, row.threads)
+            source = run if kept else self._trained_again(trial, weights, alone)
+            measure = evaluate.measure_of(
+                row, dataset, trial.seeds, self._by(trial), self.processed, self.reference, device
+            )
+            steps = sorted(_step(name) for name in weights)
+            done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
+            alarms = raised(from_file(run / HISTORY)[0], row.alarms, row.log_every) if row.alarms else []
+            note = {
+                "steps": done.steps,
+                "metrics": list(done.stats),  # in their order, which the file does not keep
+                "alarms": [alarm._asdict() for alarm in alarms],
+            }
+            write_bytes(out / STATS, array_bytes(done.stats, note))
+            write_bytes(out / PICTURES, to_bytes(done.pictures))
+            if walk := self._walk(trial):
+                self._explore(trial, walk, source, steps[-1], out / WALK)
+            return {}
+
+        return self.store.get(self.measuring_key(trial, weights), make)
+
+    def _trained_again(self, trial: Trial, weights: Mapping[str, str], alone: bool) -> Path:
+        path = self.train(trial, alone).path
+        if any(sha256(existing(path / name)) != wanted for name, wanted in weights.items()):
+            raise InputError(f"{path}: found other weights of {trial} than data/runs; run `dvc repro -f` for them")
+        return path
+
+    def _explore(self, trial: Trial, walk: Walk, run: Path, step: int, out: Path) -> None:
+        from repligan.evaluation import comparison, evaluate, latent
+
+        row, by = trial.experiment, self._by(trial)
+        assert not isinstance(by, DrawsReference)
+        device = runtime.device(self.params.runtime, row.threads)
+        form = self.params.datasets[row.dataset].form
+        G = evaluate.networks_at(step, row, form, trial.seeds, run)[0].to(device)
+        write_bytes(out / "pictures.safetensors", to_bytes(latent.pictures(G, row.z, walk)))
+        scores, values = latent.scores(G, row.z, walk, comparison.read(by, self.reference, device))
+        write_json(out / "scores.json", scores)
+        write_bytes(out / "values.safetensors", to_bytes(values))
+
+    def floor(self, by: ImageReference, alone: bool = True) -> Entry:
+        """Real images in the place of G's, once for each of `by.repeats`."""
+
+        def make(out: Path, unfinished: Path) -> dict[str, Any]:
+            from repligan.evaluation import comparison
+
+            device = runtime.device(self.params.runtime, 1)
+            found = comparison.read(by, self.reference, device).floor()
+            write_bytes(out / STATS, array_bytes(found))
+            return {}
+
+        return self.store.get(self.floor_key(by), make)
+
+    def floor_key(self, by: ImageReference) -> Key:
+        """All that decides the floor."""
+        home = "repligan.evaluation.comparison"
+        return self._environment() | {
+            "what": "floor",
+            "by": by.model_dump(mode="json"),
+            "reference": digest(self.reference, "*"),
+            "code": code.digest([(home, "Comparison"), (home, "read")]),
+        }
+
+    def _by(self, trial: Trial) -> Any:
+        """The reference by which a trial is measured."""
+        by = self.params.references[trial.experiment.dataset]
+        if isinstance(by, DrawsReference) or trial.row.variant == PUBLISHED:
+            return by
+        return by.model_copy(update={"num": self.params.measures[trial.row.experiment].variants_num, "repeats": 1})
+
+    def _walk(self, trial: Trial) -> Walk | None:
+        return self.params.measures[trial.row.experiment].walk if self._is_first(trial) else None
+
+    # What both have.
+
+    def _key(self, what: str, trial: Trial) -> dict[str, Any]:
+        seeds = [trial.seeds.start, trial.seeds.stop]
+        return {"what": what, "seeds": seeds, "data": digest(self.processed, "*.npy"), **self._environment()}
+
+    def _environment(self) -> dict[str, Any]:
+        set_up = self.params.runtime
+        return {
+            "device": runtime.kind_of_device(set_up),
+            "precision": set_up.precision,
+            "deterministic": set_up.deterministic,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        }
+
+    # Of all rows of an experiment.
+
+    def training_jobs(self, name: str) -> list[Job]:
+        """A job for each trial of an experiment that is not finished."""
+        return [
+            Job(partial(self.train, trial), trial.experiment.threads)
+            for trial in self.trials(name)
+            if not self.store.find(self.training_key(trial))
+        ]
+
+    def measuring_jobs(self, name: str, runs: Path) -> list[Job]:
+        """A job for each trial whose measurement is not finished, and for the floor of the variants."""
+        jobs = [
+            Job(partial(self.measure, trial, weights, runs / trial.place, kept), trial.experiment.threads)
+            for trial, weights, kept in self.recorded(name, runs)
+            if not self.store.find(self.measuring_key(trial, weights))
+        ]
+        by = self.floor_of_variants(name)
+        if by and not self.store.find(self.floor_key(by)):
+            jobs.append(Job(partial(self.floor, by), 1))
+        return jobs
+
+    def floor_of_variants(self, name: str) -> ImageReference | None:
+        """By what real images are measured beside the variants of an image GAN, if it has any."""
+        variants = [row for row in self.params.rows_of(name) if row.variant != PUBLISHED]
+        by = self.params.references[self.params.published(name).dataset]
+        if not variants or isinstance(by, DrawsReference):
+            return None
+        most = max(self.params.rows[row].seeds for row in variants)
+        return by.model_copy(update={"num": self.params.measures[name].variants_num, "repeats": most})
+
+    def trials(self, name: str) -> list[Trial]:
+        """All trials of an experiment and its variants."""
+        return [trial for row, one in self.params.rows_of(name).items() for trial in trials_of(row, one)]
+
+    def write_runs(self, name: str, out: Path) -> None:
+        """Write what the trials of an experiment recorded, the weights that its rows keep, and trials.json."""
+        listed = []
+        for trial in self.trials(name):
+            entry, place = self.train(trial), out / trial.place
+            place.mkdir(parents=True)
+            weights = {file: one for file, one in entry.files.items() if file != HISTORY}
+            kept = weights if trial.seeds[0] < trial.experiment.keep_weights * len(trial.seeds) else {}
+            for file in (HISTORY, *kept):
+                shutil.copy(entry.path / file, place / file)
+            seeds = [trial.seeds[0], trial.seeds[-1]]
+            listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": bool(kept), "weights": weights})
+        write_bytes(out / TRIALS, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
+
+    def recorded(self, name: str, runs: Path) -> Iterator[tuple[Trial, dict[str, str], bool]]:
+        """Each trial with the weights to be measured, file -> sha256, and whether they are kept in the folder `runs`.
+
+        Raises InputError unless the folder has just these trials.
+        """
+        listed, trials = read_json(runs / TRIALS), self.trials(name)
+        with usable(runs / TRIALS):
+            places = [f"{one['variant']}/{one['seeds'][0]}-{one['seeds'][1]}" for one in listed]
+            recorded = [(bool(one["kept"]), dict(one["weights"])) for one in listed]
+        if places != [trial.place for trial in trials]:
+            raise InputError(f"{runs / TRIALS}: found other trials than params.yaml has; run `dvc repro`")
+        at_last = self.params.measures[name].variants_at == "last"
+        for (kept, weights), trial in zip(recorded, trials, strict=True):
+            names = sorted(weights, key=_step)
+            if at_last and trial.row.variant != PUBLISHED:
+                names = names[-1:]
+            yield trial, {file: weights[file] for file in names}, kept
+
+    def write_evaluation(self, name: str, runs: Path, out: Path) -> dict[str, Any]:
+        """Write what is measured of an experiment and its variants to the folder `out`; returns its metrics.
+
+        A table <variant>.safetensors for each row; of the published one also losses.csv, curves.csv,
+        pictures.safetensors and the folder walk.
+        """
+        results, first = {}, None
+        parts: dict[RowId, list[RowResult]] = {}
+        for trial, weights, _ in self.recorded(name, runs):
+            entry = self.store.find(self.measuring_key(trial, weights))
+            if entry is None:
+                raise InputError(f"{self.store.folder}: found no measurement of {trial}; run the same command again")
+            first = first or entry
+            history, (stats, note) = arrays(runs / trial.place / HISTORY)[0], arrays(entry.path / STATS)
+            stats = {key: stats[key] for key in note["metrics"]}
+            part = RowResult(trial.experiment, note["steps"], history, stats, note["alarms"])
+            parts.setdefault(trial.row, []).append(part)
+        for row, found in parts.items():
+            results[row] = joined(self.params.rows[row], found)
+        assert first
+        card = self._card()
+        for row, result in results.items():
+            write_bytes(out / f"{row.variant}.safetensors", values(result, self._real(row, card)))
+        published = results[RowId(experiment=name)]
+        write_bytes(out / "losses.csv", to_csv(losses(published)))
+        write_bytes(out / "curves.csv", to_csv(curves(published)))
+        shutil.copy(first.path / PICTURES, out / PICTURES)
+        if (first.path / WALK).exists():
+            shutil.copytree(first.path / WALK, out / WALK)
+        variants = {row.variant: result for row, result in results.items() if row.variant != PUBLISHED}
+        found_metrics = metrics(published, variants, self.params.measures[name].milestones, card)
+        standin_for = self.params.dataset_of(name).standin_for
+        return found_metrics | {"standin_for": standin_for, "scale": self.params.scale}
+
+    def _card(self) -> dict[str, Any]:
+        card = read_json(self.reference / "card.json")
+        if not isinstance(card, dict) or not {"floor", "kind", "num", "repeats"} <= card.keys():
+            raise InputError(f"{self.reference / 'card.json'}: found no card; run `dvc repro` to make it again")
+        return card
+
+    def _real(self, row: RowId, card: Mapping[str, Any]) -> dict[str, float]:
+        """metric -> its mean of real data, measured as the row is."""
+        by = None if row.variant == PUBLISHED else self.floor_of_variants(row.experiment)
+        entry = self.store.find(self.floor_key(by)) if by else None
+        if entry:
+            return {key: float(found.mean()) for key, found in arrays(entry.path / STATS)[0].items()}
+        return {key: found["mean"] for key, found in card["floor"].items()}
+
+
+def training_roots(row: Experiment) -> list[code.Definition]:
+    """What a training of this row starts from: the loop, and the members that the row chose."""
+    loop = "repligan.training.loop"
+    return [(loop, "start"), (loop, "train"), *_members(row, row.loss, row.optimiser)]
+
+
+def measuring_roots(row: Experiment, walks: bool) -> list[code.Definition]:
+    """What measuring a trial of this row starts from."""
+    home = "repligan.evaluation"
+    walking = [(f"{home}.latent", name) for name in ("pictures", "scores")] if walks else []
+    measuring = [(f"{home}.evaluate", name) for name in ("evaluate", "measure_of")]
+    return [*measuring, *walking, ("repligan.training.alarms", "raised"), *_members(row, row.loss)]
+
+
+def _members(row: Experiment, *more: object) -> list[code.Definition]:
+    return [code.root(type(one)) for one in (row, row.z, row.G, row.D, *more)]
+
+
+@cache
+def digest(folder: Path, pattern: str) -> str:
+    """Digest of the files in a folder that does not change while this process runs."""
+    return tree_digest(folder, pattern)
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step_").removesuffix(".safetensors"))
+
+
+def _orphaned() -> bool:
+    parent = parent_process()
+    return parent is not None and not parent.is_alive()
