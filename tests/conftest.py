@@ -11,37 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from repligan.core import config, runtime
+from repligan.compose import compose
+from repligan.core import runtime
+from repligan.params import Params, load
 
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
-runtime.apply(config.Runtime(device="cpu", precision="portable", deterministic=True))
-
-
-def compose(scale: str, out: Path) -> Path:
-    """params.yaml of a scale, composed from conf/ as `dvc exp run -S scale=...` does."""
-    from dvc.utils.hydra import compose_and_dump
-
-    conf = str(ROOT / "conf")
-    compose_and_dump(out, conf, None, "config", conf, [f"scale={scale}"])
-    return out
+runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=True))
 
 
 @pytest.fixture(scope="session")
 def smoke_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compose("smoke", tmp_path_factory.mktemp("params") / "params.yaml")
+    out = tmp_path_factory.mktemp("params") / "params.yaml"
+    compose("smoke", out, ROOT / "conf")
+    return out
 
 
 @pytest.fixture(scope="session")
-def smoke(smoke_file: Path) -> config.Params:
-    return config.load(smoke_file)
+def smoke(smoke_file: Path) -> Params:
+    return load(smoke_file)
 
 
 @pytest.fixture(scope="session")
-def processed(smoke: config.Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def processed(smoke: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The processed data of all datasets at the smoke scale: a folder each."""
-    from repligan.datasets.forms import preprocess
-    from repligan.datasets.sources import fetch
+    from repligan.data.arrays import preprocess
+    from repligan.data.download import fetch
 
     folder = tmp_path_factory.mktemp("data")
     for name, dataset in smoke.datasets.items():

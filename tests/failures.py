@@ -30,6 +30,9 @@ from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+from repligan import compose
+from repligan.engines import ThisProcess
+
 NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 # What tracking sets where the user has not: put back after a case that runs in this process.
 SET_BY_MLFLOW = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_TIMEOUT", "GIT_PYTHON_REFRESH", "DVC_ROOT")
@@ -42,6 +45,7 @@ class Bench:
 
     folder: Path
     made: Path
+    store: Path
     stopped: Path
     patch: pytest.MonkeyPatch
     undo: ExitStack
@@ -93,19 +97,22 @@ def parsed(command: str) -> tuple[dict[str, str], list[str]]:
 
 @cache
 def stage(name: str) -> ModuleType:
-    """A stage script as a module."""
+    """A stage script as a module, whose jobs run in this process."""
     spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if hasattr(module, "LocalProcesses"):
+        module.LocalProcesses = ThisProcess  # type: ignore[attr-defined]
     return module
 
 
 def here(bench: Bench, command: str) -> Done:
     """Run a command in this process, which has torch loaded already."""
-    from repligan import cli
+    from repligan import cli, trials
 
+    trials.digest.cache_clear()  # of relative paths, which mean other files than in the case before
     env, words = parsed(bench.filled(command))
     for key in SET_BY_MLFLOW:
         bench.patch.setenv(key, "unset")
@@ -183,6 +190,34 @@ def signalled(number: signal.Signals, once: str) -> Act:
     return act
 
 
+def kill_child(bench: Bench, command: str) -> Done:
+    """Run a stage and kill its training, as the kernel does where memory ends."""
+    process = popen(bench, command)
+    deadline = time.monotonic() + LONGEST
+    while not (found := list(bench.folder.glob(FIRST_SNAPSHOT))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert found, "it takes too long"
+    trainings = [
+        pid for pid in (int(one.name) for one in Path("/proc").glob("[0-9]*")) if grandparent(pid) == process.pid
+    ]
+    for pid in trainings:
+        os.kill(pid, signal.SIGKILL)
+    return finish(process)
+
+
+def grandparent(pid: int) -> int:
+    """The parent of a process's parent: trainings are forked by a server that the stage started."""
+    return parent(parent(pid))
+
+
+def parent(pid: int) -> int:
+    """The parent of a process, 0 where there is none any more."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) if pid else 0
+    except OSError:
+        return 0
+
+
 def twice(bench: Bench, command: str) -> Done:
     """Run a stage again while it runs: the second one's end; the first must succeed, and so must a rerun."""
     first = popen(bench, command)
@@ -210,24 +245,38 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def changed(path: str, value: Any) -> Arrange:
-    """params.yaml with another value at a dotted path of keys; a new key where there is none."""
+    """params.yaml with another value at a path of keys; new keys where there are none."""
 
     def arrange(bench: Bench) -> None:
-        with params_of(bench) as params:
-            at = params
-            *parents, last = path.split("/")
-            for key in parents:
-                at = at[int(key) if isinstance(at, list) else key]
-            at[int(last) if isinstance(at, list) else last] = value
+        with yaml_of(bench) as params:
+            put(params, path, value)
 
     return arrange
+
+
+def claimed(path: str, value: Any) -> Arrange:
+    """The same in conf/claims.yaml."""
+
+    def arrange(bench: Bench) -> None:
+        with yaml_of(bench, "conf/claims.yaml") as claims:
+            put(claims["claims"], path, value)
+
+    return arrange
+
+
+def put(table: Any, path: str, value: Any) -> None:
+    """Another value at a path of keys."""
+    *parents, last = path.split("/")
+    for key in parents:
+        table = table[int(key)] if isinstance(table, list) else table.setdefault(key, {})
+    table[int(last) if isinstance(table, list) else last] = value
 
 
 def without(path: str) -> Arrange:
     """params.yaml without a key."""
 
     def arrange(bench: Bench) -> None:
-        with params_of(bench) as params:
+        with yaml_of(bench) as params:
             at = params
             *parents, last = path.split("/")
             for key in parents:
@@ -241,16 +290,19 @@ def renamed(table: str, old: str, new: str) -> Arrange:
     """params.yaml with a row under another name."""
 
     def arrange(bench: Bench) -> None:
-        with params_of(bench) as params:
-            params[table][new] = params[table].pop(old)
+        with yaml_of(bench) as params:
+            at = params
+            for key in table.split("/"):
+                at = at[key]
+            at[new] = at.pop(old)
 
     return arrange
 
 
 @contextmanager
-def params_of(bench: Bench) -> Iterator[Any]:
-    """The content of params.yaml, written back after the block."""
-    yaml, file = YAML(typ="safe"), bench.folder / "params.yaml"
+def yaml_of(bench: Bench, name: str = "params.yaml") -> Iterator[Any]:
+    """The content of a YAML file, written back after the block."""
+    yaml, file = YAML(typ="safe"), bench.folder / name
     yaml.default_flow_style = False
     content = yaml.load(file.read_text())
     yield content
@@ -297,6 +349,18 @@ def cut(path: str, kept: float = 0.6) -> Arrange:
     return arrange
 
 
+def cut_all(path: str) -> Arrange:
+    """All files that match, each ending too early."""
+
+    def arrange(bench: Bench) -> None:
+        files = list(bench.folder.glob(path))
+        assert files
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    return arrange
+
+
 def copied(source: str, target: str) -> Arrange:
     """A file in the place of another."""
     return lambda bench: str(shutil.copy(bench.folder / source, bench.folder / target)) and None
@@ -318,8 +382,40 @@ def folder(path: str) -> Arrange:
 
 
 def made(bench: Bench) -> None:
-    """All that the pipeline makes at the smoke scale."""
+    """All that the pipeline makes at the smoke scale, without the finished trials: they are done again."""
     shutil.copytree(bench.made, bench.folder, dirs_exist_ok=True)
+
+
+def finished(bench: Bench) -> None:
+    """The same with the finished trials."""
+    made(bench)
+    shutil.copytree(bench.store, bench.folder / ".work" / "trials")
+
+
+def alone(name: str) -> Arrange:
+    """params.yaml with an experiment as published only: one trial, hence one message."""
+    return changed(f"experiments/{name}/variants", {})
+
+
+def other_config(bench: Bench) -> None:
+    """The stopped training in the place of the one that params.yaml asks for."""
+    from repligan.core.rows import fingerprint
+    from repligan.params import load
+    from repligan.store import Store
+    from repligan.trials import Workshop
+
+    store = Store(bench.folder / ".work" / "trials")
+    workshop = Workshop(load(bench.folder / "params.yaml"), bench.folder / "data/processed/even", Path(), store)
+    [unfinished] = store.unfinished()
+    unfinished.rename(store.folder / f"{fingerprint(workshop.training_key(workshop.trials('even')[0]))}.unfinished")
+
+
+def other_weights(bench: Bench) -> None:
+    """A record of trials with another hash of the weights of a variant, which are not kept."""
+    file = bench.folder / "data/runs/even/trials.json"
+    trials = json.loads(file.read_text())
+    trials[1]["weights"]["step_00000060.safetensors"] = "0" * 64
+    file.write_text(json.dumps(trials))
 
 
 def measured(bench: Bench) -> None:
@@ -335,12 +431,12 @@ def stopped(bench: Bench) -> None:
 
 
 def long(name: str) -> Arrange:
-    """params.yaml with a training that lasts longer than any test."""
+    """params.yaml with a training, and no other, that lasts longer than any test."""
 
     def arrange(bench: Bench) -> None:
-        with params_of(bench) as params:
-            params["experiments"][name] |= {"steps": 10**6, "snapshot_every": 10**6}
-            params["reports"][name]["milestones"] = [0, 10**6]
+        with yaml_of(bench) as params:
+            params["experiments"][name] |= {"steps": 10**6, "snapshot_every": 10**6, "variants": {}}
+            params["evaluations"][name]["milestones"] = [0, 10**6]
 
     return arrange
 
@@ -381,11 +477,12 @@ def committed(bench: Bench) -> None:
 
 
 def repository(bench: Bench) -> None:
-    """A copy of this repository, with its dvc.lock and without outputs."""
+    """A copy of this repository at the smoke scale, with its dvc.lock and without outputs."""
     for name in ("conf", "src", "stages", ".dvc"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
-        shutil.copytree(ROOT / name, bench.folder / name, ignore=ignored)
-    for name in (".dvcignore", ".gitignore", "dvc.yaml", "dvc.lock", "params.yaml", "requirements.lock"):
+        shutil.copytree(ROOT / name, bench.folder / name, ignore=ignored, dirs_exist_ok=True)
+    compose.select("smoke", bench.folder / "conf")
+    for name in (".dvcignore", ".gitignore", "dvc.yaml", "dvc.lock", "requirements.lock"):
         shutil.copy(ROOT / name, bench.folder / name)
     committed(bench)
     bench.patch.setenv("HOME", str(bench.folder.parent))
@@ -491,8 +588,7 @@ EVALUATE = (
     "data/evaluations/even reports/metrics/even.json"
 )
 REPORT = "python stages/report.py data reports"
-ABLATE = "python stages/ablate.py even data/processed/even data/reference/even data/ablations/even"
-CLAIMS = "python stages/claims.py data data/claims/values.safetensors reports/claims.json"
+CLAIMS = "python stages/claims.py data/evaluations data/claims/values.safetensors reports/claims.json"
 SYNC, VERIFY, DOCTOR = "repligan sync", "repligan verify", "repligan doctor"
 MNIST = {key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))} | {
     "train": "python stages/train.py dcgan-mnist data/processed/mnist data/runs/dcgan-mnist",
@@ -520,6 +616,11 @@ def value(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
     return bad(what, command, *arrange, act=act, says="params.yaml: ")
 
 
+def claim(what: str, *arrange: Arrange) -> Case:
+    """A conf/claims.yaml that the claims stage cannot use."""
+    return bad(what, CLAIMS, *arrange, says="conf/claims.yaml: ")
+
+
 def fault(what: str, command: str, *arrange: Arrange, act: Act = here, says: str = "") -> Case:
     """A fault of the machine, or of what is around it."""
     return Case(what, command, 1, arrange, act, says)
@@ -530,11 +631,12 @@ def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
     return Case(what, command, 0, arrange, act)
 
 
+LAST = "data/runs/even/published/0-39/step_00000060.safetensors"
+FIRST_SNAPSHOT = ".work/trials/*.unfinished/snapshots/step_00000000.safetensors"
 LIVE = "REPLIGAN_LIVE_AFTER=0 "  # else a training of seconds never asks MLflow
 EVEN, DCGAN = "experiments/even", "experiments/dcgan-mnist"
-EXPLORE = (
-    "python stages/explore.py dcgan-mnist data/runs/dcgan-mnist data/reference/mnist data/explorations/dcgan-mnist"
-)
+EXPLORE = "repligan explore dcgan-mnist"
+SMOOTH = "experiments/dcgan-mnist/variants/hard-labels"  # a variant on another one
 
 PARAMS = [
     value("no params.yaml", FETCH, gone("params.yaml")),
@@ -543,8 +645,8 @@ PARAMS = [
     value("a params.yaml of binary data", REFERENCE, content("params.yaml", bytes(range(256)))),
     value("a params.yaml with a control character", EVALUATE, text("scale: smoke", "scale: smo\x00ke")),
     value("a bracket that is never closed", REPORT, text("scale: smoke", "scale: [smoke")),
-    value("a tab in the place of spaces", SYNC, text("  device: cpu", "\tdevice: cpu")),
-    value("a key twice", VERIFY, text("  device: cpu", "  device: cpu\n  device: cpu")),
+    value("a tab in the place of spaces", SYNC, text("scale: smoke", "scale:\n\t- smoke")),
+    value("a key twice", VERIFY, text("scale: smoke", "scale: smoke\nscale: smoke")),
     value("a tag that would run a program", DOCTOR,
         text("scale: smoke", 'scale: !!python/object/apply:os.system ["ls"]')),
     value("brackets 5,000 deep", FETCH, text("scale: smoke", "scale: " + "[" * 5000 + "]" * 5000)),
@@ -556,8 +658,8 @@ PARAMS = [
     value("an unknown key in an experiment", SYNC, changed(f"{EVEN}/epochs", 3)),
     value("a misspelt key in an optimiser", FETCH, without(f"{EVEN}/optimiser/beta1"),
         changed(f"{EVEN}/optimiser/beta_1", 0.9)),
-    value("a key that is missing at the top", PREPROCESS, without("bands")),
-    value("a key that is missing in an experiment", REFERENCE, without(f"{EVEN}/threads")),
+    value("a key that is missing at the top", PREPROCESS, without("evaluations")),
+    value("a key that is missing in an experiment", REFERENCE, without("templates/stack/experiment/threads")),
     value("a kind that is missing", TRAIN, without(f"{EVEN}/loss/kind")),
     value("a kind that is missing where it decides the other keys", EVALUATE, without(f"{EVEN}/G/kind")),
     value("an unknown kind of network", REPORT, changed(f"{EVEN}/G/kind", "transformer")),
@@ -569,7 +671,7 @@ PARAMS = [
     value("a number in the place of a table", REFERENCE, changed(f"{EVEN}/D", 5)),
     value("a list in the place of a table", TRAIN, changed("experiments", ["even"])),
     value("nothing in the place of a table", EVALUATE, changed("datasets", None)),
-    value("a number as a row's name", REPORT, changed("bands/7", {"relative": 0.1, "absolute": 0.1}),
+    value("a number as a row's name", REPORT, changed("reports/7", {"title": "7", "source": "7"}),
         text("'7'", "7")),
     value("a batch of 0", SYNC, changed(f"{EVEN}/batch", 0)),
     value("a batch below 0", FETCH, changed(f"{DCGAN}/batch", -1)),
@@ -577,9 +679,7 @@ PARAMS = [
     value("a learning rate above 1", REFERENCE, changed(f"{EVEN}/optimiser/lr", 10.0)),
     value("a learning rate that is not a number", TRAIN, changed(f"{EVEN}/optimiser/lr", float("nan"))),
     value("noise up to infinity", EVALUATE, changed(f"{EVEN}/z/high", float("inf"))),
-    value("noise beyond what float32 holds", TRAIN, changed("experiments/bits1010-d-alone/z/high", 1e300)),
-    value("a band as wide as infinity", VERIFY, changed("bands/default/absolute", float("inf"))),
-    value("a band below 0", DOCTOR, changed("bands/default/relative", -0.1)),
+    value("noise beyond what float32 holds", TRAIN, changed("experiments/bits1010/variants/d-alone/z/high", 1e300)),
     value("10^18 steps", FETCH, changed(f"{EVEN}/steps", 10**18), act=in_little_memory),
     value("10^12 seeds", FETCH, changed(f"{EVEN}/seeds", 10**12)),
     value("noise of 10^12 numbers", FETCH, changed(f"{DCGAN}/z/dim", 10**12)),
@@ -592,12 +692,20 @@ PARAMS = [
     value("a D of two outputs", TRAIN, changed(f"{EVEN}/D/widths", [7, 2])),
     value("a network of one width", EVALUATE, changed(f"{EVEN}/D/widths", [7])),
     value("fully connected networks for images", REPORT, changed(f"{DCGAN}/D", {"kind": "mlp", "widths": [1024, 1]})),
-    value("two seeds of a convolutional network", SYNC, changed(f"{DCGAN}/seeds", 2)),
+    value("two seeds of a convolutional network that may end apart", SYNC, changed(f"{DCGAN}/seeds", 2),
+        changed(f"{DCGAN}/alarms", {"stop": True})),
     value("images too small for the network", VERIFY, changed("datasets/mnist/form/size", 8)),
-    value("a component that z does not have", EXPLORE, changed("explorations/dcgan-mnist/components", [100])),
+    value("a component that z does not have", MNIST["evaluate"],
+        changed("evaluations/dcgan-mnist/walk", {"components": [100]})),
     value("a stand-in that does not say for what", FETCH, changed("datasets/drawn-faces/standin_for", None)),
     value("real data that pass for a stand-in", FETCH, changed("datasets/mnist/standin_for", "svhn")),
-    value("an image GAN without its exploration", EXPLORE, without("explorations/dcgan-anime")),
+    value("an image GAN without its walk", EXPLORE, changed("evaluations/dcgan-anime/walk", None)),
+    value("a toy with a walk", EXPLORE, changed("evaluations/even/walk",
+        {"components": [0], "reach": 1.0, "frames": 3, "midpoints": 2, "pairs": 2, "num": 4})),
+    value("a metric kind that does not fit", FETCH, changed("datasets/even/metrics", "bits1010")),
+    value("an unknown metric kind", PREPROCESS, changed("datasets/mnist/metrics", "sounds")),
+    value("an unknown layout", FETCH, changed("datasets/mnist/source",
+        {"kind": "files", "layout": "imagenet", "files": [{"name": "x.zip", "places": ["x"]}]})),
     value("a layout without one of its files", FETCH, changed("datasets/mnist/source",
         {"kind": "files", "layout": "mnist", "files": [{"name": "train-images-idx3-ubyte.gz", "places": ["x"]}]})),
     value("a schedule of nothing", DOCTOR, changed(f"{EVEN}/schedule", [])),
@@ -605,21 +713,29 @@ PARAMS = [
     value("a first update that sees the last images", PREPROCESS,
         changed(f"{EVEN}/schedule/0", {"update": "D", "sees": ["real", "same_img"]})),
     value("losses recorded less often than there are steps", REFERENCE, changed(f"{EVEN}/log_every", 61)),
-    value("a milestone that is no snapshot", TRAIN, changed("reports/even/milestones", [0, 61])),
+    value("a milestone that is no snapshot", TRAIN, changed("evaluations/even/milestones", [0, 61])),
     value("a milestone that is none of many snapshots", EVALUATE, changed("experiments/bits1010/snapshot_every", 1),
-        changed("reports/bits1010/milestones", [999])),
-    value("a milestone below 0", REPORT, changed("reports/even/milestones", [-1, 60])),
+        changed("evaluations/bits1010/milestones", [999])),
+    value("a milestone below 0", REPORT, changed("evaluations/even/milestones", [-1, 60])),
     value("an experiment on an unknown dataset", SYNC, changed(f"{EVEN}/dataset", "odd")),
     value("an experiment on the dataset `..`", VERIFY, changed(f"{EVEN}/dataset", "..")),
     value("a dataset without its reference", DOCTOR, without("references/mnist")),
     value("a reference without its dataset", FETCH, renamed("references", "even", "odd")),
     value("an experiment without its report", PREPROCESS, without("reports/even")),
+    value("an experiment without its evaluation", EVALUATE, without("evaluations/even")),
+    value("an unknown template", TRAIN, changed(f"{EVEN}/like", "stacks")),
+    value("a template of nothing that an experiment needs", REFERENCE, changed("templates/dcgan/experiment", {})),
+    value("an experiment with wgan-gp and D on one side at a time", TRAIN,
+        changed("experiments/dcgan-mnist/variants/wgan-gp/schedule", [
+            {"update": "D", "sees": ["real"]}, {"update": "D", "sees": ["fresh_z"]},
+            {"update": "G", "sees": ["fresh_z"]}])),
+    value("a toy with wgan-gp", FETCH, changed(f"{EVEN}/loss", {"kind": "wgan-gp", "penalty": 10.0})),
     value("a reference of the wrong kind", REFERENCE, changed("references/even",
         {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 4, "repeats": 2,
          "threads": 1})),
-    value("bands without a default", TRAIN, renamed("bands", "default", "defaults")),
     value("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "),
-        renamed("experiments", "even", "../../x"), renamed("reports", "even", "../../x")),
+        renamed("experiments", "even", "../../x"), renamed("evaluations", "even", "../../x"),
+        renamed("reports", "even", "../../x")),
     value("a dataset named `..`", "python stages/fetch.py .. data/raw/..", renamed("datasets", "even", ".."),
         renamed("references", "even", ".."), changed(f"{EVEN}/dataset", "..")),
     value("a box whose bounds are of two lengths", FETCH, changed("datasets/bits1010/source/high", [1.0, 0.2])),
@@ -628,20 +744,34 @@ PARAMS = [
     value("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
     value("more `num` than half of the images", MNIST["reference"], changed("references/mnist/num", 81)),
     value("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
-    value("an ablation of no experiment", DOCTOR, renamed("ablations", "even", "odd")),
-    value("an ablation that changes an unknown key", ABLATE, changed("ablations/even/rows/fast", {"optimizer": {}})),
-    value("an ablation with a wrong value", FETCH, changed("ablations/even/rows/fast/optimiser/lr", 2.0)),
-    value("an ablation on another dataset", TRAIN, changed("ablations/even/dataset", "bits1010")),
-    value("an ablation whose seeds may end apart", ABLATE,
-        changed("ablations/dcgan-mnist/rows/hard-labels", {"alarms": {"stop": True}})),
-    value("an ablation measured on more images than half of them", CLAIMS, changed("ablations/dcgan-mnist/num", 81)),
-    value("a claim on an unknown row", CLAIMS, changed("claims/even-200/needs", "smoke"),
-        changed("claims/even-200/tests/0/row", "even/slow")),
-    value("a claim without a rule", CLAIMS, changed("claims/even-start/tests/0/rule", None)),
-    value("a claim of an unknown kind of rule", FETCH, changed("claims/even-start/tests/0/rule/kind", "equal")),
-    value("a claim whose range is upside down", CLAIMS, changed("claims/even-start/tests/0/rule/low", 0.7)),
-    value("a claim that relates a row to nothing", REPORT, changed("claims/even-start/tests/0/relation", "ratio")),
-    value("a claim that a stand-in would decide", CLAIMS, changed("claims/latent-add/needs", "smoke")),
+    value("a list in the place of variants", DOCTOR, changed(f"{EVEN}/variants", ["fast"])),
+    value("a variant called published", SYNC, renamed(f"{EVEN}/variants", "fast", "published")),
+    value("a variant that changes an unknown key", TRAIN, changed(f"{EVEN}/variants/fast", {"optimizer": {}})),
+    value("a variant with a wrong value", FETCH, changed(f"{EVEN}/variants/fast/optimiser/lr", 2.0)),
+    value("a variant on another dataset", TRAIN, changed(f"{EVEN}/variants/fast/dataset", "bits1010")),
+    value("a variant on an unknown variant", EVALUATE, changed(f"{SMOOTH}/based_on", "controls")),
+    value("a variant on itself", EVALUATE, changed(f"{SMOOTH}/based_on", "hard-labels")),
+    value("a variant like a template", EVALUATE, changed(f"{SMOOTH}/like", "dcgan")),
+    value("a variant whose seeds may end apart", TRAIN, changed("experiments/dcgan-mnist/variants/hard-labels",
+        {"based_on": "control", "alarms": {"stop": True}})),
+    value("variants measured on more images than half of them", CLAIMS,
+        changed("evaluations/dcgan-mnist/variants_num", 81)),
+    claim("no claims", gone("conf/claims.yaml")),
+    claim("a claims.yaml that is no YAML", content("conf/claims.yaml", b"claims: [")),
+    claim("a claim on an unknown row", claimed("even-200/needs", "smoke"),
+        claimed("even-200/tests/0/row", {"experiment": "even", "variant": "slow"})),
+    claim("a claim on a row written as one word", claimed("even-200/tests/0/row", "even/fast")),
+    claim("a claim against a row written as one word", claimed("even-start/tests/0/against", "even/fast"),
+        claimed("even-start/tests/0/relation", "ratio")),
+    claim("a claim on an unknown metric", claimed("even-start/tests/0/value/metric", "odd_rate")),
+    claim("a claim on the latent space of a variant", claimed("latent-add/tests/0/row",
+        {"experiment": "dcgan-mnist", "variant": "control"})),
+    claim("a claim with an unknown key", claimed("even-start/needed", "smoke")),
+    claim("a claim without a rule", claimed("even-start/tests/0/rule", None)),
+    claim("a claim of an unknown kind of rule", claimed("even-start/tests/0/rule/kind", "equal")),
+    claim("a claim whose range is upside down", claimed("even-start/tests/0/rule/low", 0.7)),
+    claim("a claim that relates a row to nothing", claimed("even-start/tests/0/relation", "ratio")),
+    claim("a claim that a stand-in would decide", claimed("latent-add/needs", "smoke")),
     value("more images than the source has", MNIST["raw"], made, changed("datasets/mnist/form/train", 6000)),
 ]  # fmt: skip
 
@@ -677,14 +807,20 @@ INPUTS = [
     bad("no processed data to learn from", TRAIN),
     bad("no weights to measure", EVALUATE),
     bad("no weights to explore", EXPLORE),
-    bad("no processed data to ablate on", ABLATE),
-    bad("no ablations to test claims on", CLAIMS, folder("data/evaluations")),
-    bad("an ablation without its seeds", CLAIMS, made, gone("data/ablations/dcgan-mnist/hard-labels")),
-    bad("the seeds of an ablation that end too early", CLAIMS, made,
-        cut("data/ablations/dcgan-mnist/hard-labels/stats.safetensors")),
-    bad("a claim on a metric that is not measured", CLAIMS, made, changed("claims/even-start/needs", "smoke"),
-        changed("claims/even-start/tests/0/value/metric", "odd_rate")),
-    bad("a claim on a step without a snapshot", CLAIMS, made, changed("claims/even-200/needs", "smoke")),
+    bad("no evaluations to test claims on", CLAIMS),
+    bad("a variant without its table of values", CLAIMS, made,
+        gone("data/evaluations/dcgan-mnist/hard-labels.safetensors")),
+    bad("a table of values that ends too early", CLAIMS, made,
+        cut("data/evaluations/dcgan-mnist/hard-labels.safetensors")),
+    bad("a claim on a metric that is not measured", CLAIMS, made, claimed("even-start/needs", "smoke"),
+        claimed("even-start/tests/0/value/metric", "match")),
+    bad("a claim on a step without a snapshot", CLAIMS, made, claimed("even-200/needs", "smoke")),
+    bad("runs without the record of their trials", EVALUATE, made, gone("data/runs/even/trials.json")),
+    bad("a record of trials that is no JSON", EVALUATE, made, cut("data/runs/even/trials.json")),
+    bad("a record of trials that is another table", EVALUATE, made,
+        content("data/runs/even/trials.json", b'[{"a": 1}]')),
+    bad("runs of other trials than params.yaml has", EVALUATE, made, changed("templates/stack/experiment/seeds", 41)),
+    bad("weights that are not kept and come out otherwise when trained again", EVALUATE, made, other_weights),
     bad("no ledger to report", REPORT, made, gone("reports/claims.json")),
     bad("a ledger that is no JSON", REPORT, made, cut("reports/claims.json")),
     bad("a ledger of nothing", "repligan claims", content("reports/claims.json", b"{}")),
@@ -715,17 +851,17 @@ INPUTS = [
         array("data/processed/mnist/train_labels.npy", np.zeros(100, np.int64))),
     bad("fewer labels than images", MNIST["reference"], made,
         array("data/processed/mnist/train_labels.npy", np.zeros(10, np.int64))),
-    bad("weights that end too early", EVALUATE, made, cut("data/runs/even/step_00000060.safetensors")),
-    bad("weights that are none", EVALUATE, made, content("data/runs/even/step_00000060.safetensors", b"garbage" * 99)),
+    bad("weights that end too early", EVALUATE, made, cut(LAST)),
+    bad("weights that are none", EVALUATE, made, content(LAST, b"garbage" * 99)),
     bad("weights of another network", EVALUATE, made,
-        copied("data/runs/bits1010/step_00000200.safetensors", "data/runs/even/step_00000060.safetensors")),
-    bad("a snapshot that is missing", EVALUATE, made, gone("data/runs/even/step_00000020.safetensors")),
-    bad("recorded losses that end too early", EVALUATE, made, cut("data/runs/even/history.safetensors")),
+        copied("data/runs/bits1010/published/0-39/step_00000200.safetensors", LAST)),
+    bad("a snapshot that is missing", EVALUATE, made, gone("data/runs/even/published/0-39/step_00000020.safetensors")),
+    bad("recorded losses that end too early", EVALUATE, made, cut("data/runs/even/published/0-39/history.safetensors")),
     bad("an extractor that is none", MNIST["evaluate"], made,
         content("data/reference/mnist/extractor.safetensors", b"\0" * 64)),
     bad("features that end too early", MNIST["evaluate"], made, cut("data/reference/mnist/features.safetensors")),
     bad("a card that is no JSON", EVALUATE, made, content("data/reference/even/card.json", b'{"floor": ')),
-    bad("a card of nothing", MNIST["evaluate"], made, content("data/reference/mnist/card.json", b"{}")),
+    bad("a card of nothing", EVALUATE, made, content("data/reference/even/card.json", b"{}")),
     bad("metrics that are no JSON", REPORT, made, cut("reports/metrics/even.json")),
     bad("metrics of nothing", REPORT, made, content("reports/metrics/even.json", b"{}")),
     bad("metrics with NaN", REPORT, made, content("reports/metrics/even.json", b'{"end": NaN}')),
@@ -736,17 +872,17 @@ INPUTS = [
     bad("pictures that end too early", REPORT, made, cut("data/evaluations/even/pictures.safetensors")),
     bad("pictures that are none, in a sync", SYNC, made, content("data/evaluations/even/pictures.safetensors", b"x")),
     bad("metrics that are no JSON, in a sync", SYNC, made, content("reports/metrics/even.json", b"\xff\xfe")),
-    bad("recorded losses that are none, in a sync", f"MLFLOW_TRACKING_URI= {SYNC}", made,
-        content("data/runs/even/history.safetensors", b"x")),
+    bad("a table of values that is none, in a sync", SYNC, made,
+        content("data/evaluations/even/fast.safetensors", b"x")),
     bad("CUDA asked for where there is none", TRAIN, no_cuda, made, changed("runtime/device", "cuda")),
-    bad("a checkpoint of another config", TRAIN, stopped, changed(f"{EVEN}/batch", 8)),
+    bad("a checkpoint of another config", TRAIN, stopped, changed(f"{EVEN}/batch", 8), other_config),
 ]  # fmt: skip
 
 FAULTS = [
-    fault("data that make a loss not a number", BITS_TRAIN, made,
-          array("data/processed/bits1010/bounds.npy", np.full((2, 4), np.nan, np.float32))),
-    fault("a full disk where trainings are kept", TRAIN, made, gone(".work"), mounted(".work", "size=32k"),
-          says=".work/trainings/even"),
+    fault("data that make a loss not a number", BITS_TRAIN, made, alone("bits1010"),
+          array("data/processed/bits1010/bounds.npy", np.full((2, 4), np.nan, np.float32)), act=apart),
+    fault("a full disk where trials are kept", TRAIN, made, alone("even"), mounted(".work", "size=32k"), act=apart,
+          says=".work/trials"),
     fault("a full disk where weights end up", TRAIN, made, gone("data/runs"), mounted("data/runs", "size=32k"),
           says="data/runs/even"),
     fault("a full disk under arrays", MNIST["raw"], made, gone("data/processed"),
@@ -754,37 +890,52 @@ FAULTS = [
     fault("a full disk under the report", REPORT, made, gone("reports"), mounted("reports", "size=160k"),
           measured, says="reports/figures"),
     fault("a folder that may only be read", FETCH, mounted("data", "ro")),
-    fault("a work folder that may only be read", TRAIN, made, gone(".work"), mounted(".work", "ro")),
+    fault("a work folder that may only be read", TRAIN, made, alone("even"), mounted(".work", "ro"), act=apart),
     fault("a file where the output folder should be", FETCH, content("data/raw/even", b""), says="data/raw/even"),
     fault("a file where a folder should be", FETCH, content("data/raw", b"")),
     fault("a folder where a file should be", EVALUATE, made, gone("reports/metrics/even.json"),
           folder("reports/metrics/even.json")),
     Case("Ctrl-C in a training", TRAIN, 130, (made, long("even")),
-         signalled(signal.SIGINT, ".work/trainings/even/snapshots/step_00000000.safetensors")),
-    Case("SIGTERM in a training", TRAIN, 143, (made, long("even")),
-         signalled(signal.SIGTERM, ".work/trainings/even/snapshots/step_00000000.safetensors")),
-    Case("SIGTERM in ablations", ABLATE, 143, (made, changed("ablations/even/budget/steps", 10**6)),
-         signalled(signal.SIGTERM, ".work/ablations/even/*.training/snapshots/step_00000000.safetensors")),
+         signalled(signal.SIGINT, FIRST_SNAPSHOT)),
+    Case("SIGTERM in a training", TRAIN, 143, (made, long("even")), signalled(signal.SIGTERM, FIRST_SNAPSHOT)),
+    Case("SIGTERM in the training of a variant", TRAIN, 143,
+         (finished, changed(f"{EVEN}/variants/fast", {"steps": 10**6, "snapshot_every": 10**6})),
+         signalled(signal.SIGTERM, FIRST_SNAPSHOT)),
+    fault("a training that is killed", TRAIN, made, long("even"), act=kill_child),
     Case("Ctrl-C in another stage", MNIST["reference"], 130, (made, changed("references/mnist/epochs", 10**5)),
          signalled(signal.SIGINT, "data/reference/.mnist.partial")),
     Case("SIGTERM in another stage", MNIST["reference"], 143, (made, changed("references/mnist/epochs", 10**5)),
          signalled(signal.SIGTERM, "data/reference/.mnist.partial")),
     copes("a stopped training, started again", TRAIN, stopped),
-    copes("a damaged checkpoint: the one before is taken", TRAIN, stopped, cut(".work/trainings/even/00*.safetensors")),
-    copes("no checkpoint is whole: it starts anew", TRAIN, stopped, cut(".work/trainings/even/00*40-*.safetensors"),
-          cut(".work/trainings/even/00*20-*.safetensors")),
+    copes("a damaged checkpoint: the one before is taken", TRAIN, stopped,
+          cut(".work/trials/*.unfinished/00*.safetensors")),
+    copes("no checkpoint is whole: it starts anew", TRAIN, stopped,
+          cut(".work/trials/*.unfinished/00*40-*.safetensors"),
+          cut(".work/trials/*.unfinished/00*20-*.safetensors")),
+    copes("a stopped training, started again with another value: it starts anew", TRAIN, stopped,
+          changed(f"{EVEN}/batch", 8)),
+    copes("finished trials: none is done again", TRAIN, finished),
+    copes("damaged files of finished trials: they are done again", TRAIN, finished,
+          cut_all(".work/trials/*/history.safetensors")),
+    copes("damaged entries of finished trials: they are done again", TRAIN, finished,
+          cut_all(".work/trials/*/entry.json")),
+    copes("weights that are not kept: they are trained again", EVALUATE, made),
     copes("what `kill -9` left of an output", PREPROCESS, made,
           content("data/processed/.even.partial/train.npy", b"x")),
-    copes("an MLflow server that is absent, in a training", LIVE + MNIST["train"], made),
+    copes("an MLflow server that is absent, in a training", LIVE + MNIST["train"], made, alone("dcgan-mnist")),
     copes("an MLflow server that is absent, in the report", REPORT, made),
-    copes("an MLflow server that never answers, in a training", LIVE + STALLED + MNIST["train"], made, server(never),
-          act=apart),
+    copes("an MLflow server that never answers, in a training", LIVE + STALLED + MNIST["train"], made,
+          alone("dcgan-mnist"), server(never), act=apart),
     copes("an MLflow server that never answers, in the report", SLOW + REPORT, made, server(never)),
-    copes("an MLflow server that breaks off, in a training", LIVE + DROPPED + MNIST["train"], made, server(once)),
+    copes("an MLflow server that breaks off, in a training", LIVE + DROPPED + MNIST["train"], made,
+          alone("dcgan-mnist"), server(once)),
     copes("an MLflow server that breaks off, in the report", DROPPED + REPORT, made, server(once)),
     fault("an MLflow server that is absent, in a sync", SYNC, made),
     fault("an MLflow server that breaks off, in a sync", DROPPED + SYNC, made, server(once)),
     fault("an mlflow.db that is none", f"MLFLOW_TRACKING_URI= {SYNC}", made, content("mlflow.db", b"garbage" * 999)),
+    copes("params.yaml edited by hand, in a repair", "repligan repair", repository, changed(f"{EVEN}/steps", 70)),
+    copes("params.yaml edited by hand, in another scale", "repligan scale laptop", repository,
+          changed(f"{EVEN}/steps", 70)),
     Case("a second `dvc repro` while one runs; a third is fine", "dvc repro fetch@even", 255,
          (repository, fetched_slowly), twice),
     Case("a stage that fails in `dvc repro`, which removes outputs before it runs a stage", f"dvc repro {STAGE}", 255,

@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 import click
-from conftest import compose
 from ruamel.yaml import YAML
 from test_pipeline import copy, environment, run
 
+from repligan.compose import compose
 from repligan.core.files import tree_digest
 
 # The smoke scale trains for less time than its imports take; these last some seconds.
@@ -72,7 +72,7 @@ class Victim:
 
     def partials(self) -> set[Path]:
         """The files that a kill left half-written."""
-        return set((self.work or self.repo).rglob(".*.partial"))
+        return {path for path in (self.work or self.repo).rglob(".*.partial") if path.is_file()}
 
     @property
     def log(self) -> Path:
@@ -91,7 +91,7 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
     @property
-    def holds(self) -> bool:
+    def is_true(self) -> bool:
         return self.same == self.came >= self.asked and not self.faults
 
     def __str__(self) -> str:
@@ -169,7 +169,8 @@ def kill_trainings(folder: Path, kills: int, rng: random.Random, names: tuple[st
     """Kill the trainings `names` in a copy of the repository in `folder`, the same number of times each."""
     tally = Tally("training", kills)
     repo = copy(folder / "trainings")
-    longer(compose("smoke", repo / "params.yaml"))
+    compose("smoke", repo / "params.yaml", repo / "conf")
+    longer(repo / "params.yaml")
     for i, name in enumerate(names):
         victim = undisturbed(training(repo, name))
         kill(victim, tally, kills * (i + 1) // len(names) - kills * i // len(names), rng)
@@ -181,7 +182,7 @@ def kill_pipelines(folder: Path, kills: int, rng: random.Random, *targets: str) 
     tally = Tally("pipeline", kills)
     repos = [copy(folder / name) for name in ("undisturbed", "killed")]
     for repo in repos:
-        compose("smoke", repo / "params.yaml")
+        compose("smoke", repo / "params.yaml", repo / "conf")
     known = undisturbed(pipeline(repos[0], *targets))
     kill(replace(pipeline(repos[1], *targets), end=known.end, expected=known.expected), tally, kills, rng)
     return tally
@@ -193,7 +194,8 @@ def longer(params: Path) -> None:
     data = yaml.load(params.read_text())
     for name, values in LONGER.items():
         data["experiments"][name].update(values)
-        data["reports"][name]["milestones"] = [0, values["steps"]]
+        data["experiments"][name]["variants"] = {}
+        data["evaluations"][name]["milestones"] = [0, values["steps"]]
     with params.open("w") as file:
         yaml.dump(data, file)
 
@@ -205,7 +207,7 @@ def training(repo: Path, name: str) -> Victim:
     for command in (("stages/fetch.py", dataset, raw), ("stages/preprocess.py", dataset, raw, processed)):
         done = run(repo, "python", *command)
         assert done.returncode == 0, done.stderr
-    work = repo / ".work" / "trainings" / name
+    work = repo / ".work" / "trials"
     command = ("python", "stages/train.py", name, processed, str(out), "--params", "params.yaml")
     env = {
         "REPLIGAN_CHECKPOINT_SECONDS": CHECKPOINT_SECONDS,
@@ -213,14 +215,16 @@ def training(repo: Path, name: str) -> Victim:
     }
 
     def result() -> str:
-        return f"{work} was left" if work.exists() else tree_digest(out, "*")
+        left = sorted(path.name for path in work.glob("*.unfinished"))
+        return f"{left} were left" if left else tree_digest(out, "**/*.*")
 
     def left() -> float:
-        steps = [int(path.name.split("-")[0]) for path in work.glob("[0-9]*-*.safetensors")]
+        steps = [int(path.name.split("-")[0]) for path in work.glob("*.unfinished/[0-9]*-*.safetensors")]
         return 1 - max(steps, default=0) / LONGER[name]["steps"]
 
     def clear() -> None:
-        shutil.rmtree(out, ignore_errors=True)
+        for folder in (out, work):
+            shutil.rmtree(folder, ignore_errors=True)
 
     return Victim("training", name, repo, command, env, result, left, clear, work)
 
@@ -230,12 +234,12 @@ def pipeline(repo: Path, *targets: str) -> Victim:
 
     def clear() -> None:
         # DVC's locks in .dvc/tmp stay: getting on with those of a killed run is part of the proof.
-        for folder in ("data", ".dvc/cache"):
+        for folder in ("data", ".dvc/cache", ".work/trials"):
             shutil.rmtree(repo / folder, ignore_errors=True)
         (repo / "dvc.lock").unlink(missing_ok=True)
 
     env = {"DVC_SITE_CACHE_DIR": str(repo.parent / "site")}
-    command = ("sh", "-c", " ".join(("repligan mend && exec dvc repro", *targets)))  # what `make repro` runs
+    command = ("sh", "-c", " ".join(("repligan repair && exec dvc repro", *targets)))  # what `make repro` runs
     return Victim("pipeline", "dvc repro", repo, command, env, (repo / "dvc.lock").read_text, lambda: 1.0, clear)
 
 
@@ -259,7 +263,7 @@ def main(trainings: int, pipelines: int, seed: int | None) -> None:
         tallies += [kill_pipelines(folder, pipelines, rng)] if pipelines else []
     for tally in tallies:
         click.echo(str(tally))
-    raise SystemExit(not all(tally.holds for tally in tallies))
+    raise SystemExit(not all(tally.is_true for tally in tallies))
 
 
 if __name__ == "__main__":

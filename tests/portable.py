@@ -10,86 +10,89 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from repligan.core import config, runtime
+from repligan.core import runtime
 from repligan.core.files import array_bytes, read_json, sha256, write_bytes, write_json
-from repligan.core.signals import Stop
+from repligan.core.rows import merged
+from repligan.data.rows import DrawnSource
+from repligan.engines import ThisProcess
+from repligan.evaluation.rows import CnnReference
+from repligan.params import Params, load
+from repligan.store import Store
 
-CHANGES = {
-    "even": {"seeds": 33, "steps": 12, "snapshot_every": 6},
-    "bits1010": {"seeds": 33, "steps": 12, "snapshot_every": 6},
-    "bits1010-d-alone": {"seeds": 33, "steps": 12, "snapshot_every": 6},
-    "dcgan-mnist": {"steps": 3, "snapshot_every": 3, "log_every": 1},
-    "dcgan-anime": {"steps": 3, "snapshot_every": 3, "log_every": 1},
+TOY = {"seeds": 33, "steps": 12, "snapshot_every": 6}
+IMAGES = {"steps": 3, "snapshot_every": 3, "log_every": 1}
+VARIANT = {"seeds": 1, "steps": 2, "snapshot_every": 2, "log_every": 1}
+EXPERIMENTS = {
+    "even": TOY | {"variants": {}},
+    "bits1010": TOY,
+    "dcgan-mnist": IMAGES,
+    "dcgan-anime": IMAGES,
 }
-
-
-ABLATED: dict[str, dict[str, Any]] = {
-    "dcgan-mnist": {"num": 16, "budget": {"seeds": 1, "steps": 2}, "rows": {"as-published": {}}}
-}
+VARIANTS = ("d-alone", "control", "wgan-gp", "resnet")  # each with other code; the rest differ in values
+WALK = {"num": 2, "midpoints": 1, "pairs": 1, "frames": 3}
 PICTURED = ("bits1010", "dcgan-anime")
+DRAWN_CLAIMS = ("even-start", "img-smoothing")
+
+
+def smaller(params: Params) -> Params:
+    """`params` with a few steps of a few experiments."""
+    tables: dict[str, Any] = params.model_dump(mode="json")
+    experiments = {name: merged(tables["experiments"][name], changes) for name, changes in EXPERIMENTS.items()}
+    for name, row in experiments.items():
+        variants = {key: one for key, one in row.get("variants", {}).items() if key in VARIANTS}
+        small = VARIANT if name.startswith("dcgan") else TOY
+        row["variants"] = {key: merged(one, {} if "based_on" in one else small) for key, one in variants.items()}
+    tables["experiments"] = experiments
+    for table in ("evaluations", "reports"):
+        tables[table] = {name: tables[table][name] for name in experiments}
+    for name, row in tables["evaluations"].items():
+        row["milestones"] = params.published(name).model_copy(update=EXPERIMENTS[name]).snapshot_steps()
+        if name.startswith("dcgan"):
+            row |= {"variants_num": 16, "walk": row.get("walk", {}) | WALK}
+    for name, dataset in params.datasets.items():
+        if isinstance(dataset.source, DrawnSource) and dataset.source.subject != "anime":
+            # Nothing is learned from it here: a few of its images will do.
+            tables["datasets"][name]["source"]["count"] = 20
+            tables["datasets"][name]["form"] |= {"train": 16, "heldout": 4}
+            tables["references"][name] |= {"num": 8, "batch": 8}
+    return Params.model_validate(tables)
 
 
 def main(params_file: Path, out: Path) -> None:
-    params = config.load(params_file)
-    rows = {name: params.experiments[name].model_copy(update=changes) for name, changes in CHANGES.items()}
-    reports = {
-        name: params.reports[name].model_copy(update={"milestones": row.snapshot_steps()}) for name, row in rows.items()
-    }
-    explorations = {
-        name: row.model_copy(update={"num": 2, "midpoints": 1, "pairs": 1, "frames": 3})
-        for name, row in params.explorations.items()
-        if name in rows
-    }
-    datasets = {name: few(row) for name, row in params.datasets.items()}
-    ablations = {name: params.ablations[name].model_copy(update=changes) for name, changes in ABLATED.items()}
-    tables = {"datasets": datasets, "experiments": rows, "reports": reports, "explorations": explorations}
-    tables["ablations"] = ablations
-    params = params.model_copy(update=tables)
+    params = smaller(load(params_file))
     runtime.apply(params.runtime)
 
-    from repligan import ablations
-    from repligan.claims import ledger
+    from repligan.claims import ledger as claims_ledger
+    from repligan.claims.rows import load as load_claims
+    from repligan.claims.values import Table
     from repligan.reporting import figures, page, results
 
+    data, reports = out / "data", out / "reports"
+    learned = {params.published(name).dataset for name in params.experiments}
     for name in params.datasets:
-        learned = any(row.dataset == name for row in rows.values())
-        prepare(params, name, out / "data", learned)
+        prepare(params, name, data, name in learned)
     for name in params.experiments:
-        reproduce(params, name, out / "data", out / "reports")
-    # In this process: others would be started by the machine's own CPU, not by the emulated one.
-    ablations._processes = lambda jobs, *_: (job() or 0 for job in jobs)
-    for name, group in params.ablations.items():
-        folders = (out / "data" / kind / group.dataset for kind in ("processed", "reference"))
-        ablations.Ablation(name, params, *folders, out / "work", {}).run(out / "data" / "ablations" / name)
-    claims, values = ledger(params, out / "data")
-    write_json(out / "reports" / "claims.json", claims)
-    write_bytes(out / "data" / "values.safetensors", array_bytes(values))
-    found = results.read(params, out / "data", out / "reports")
-    found = [result for result in found if result.name in PICTURED]  # emulated, a figure takes seconds
-    drawn = figures.draw(
-        found, {name: claims[name] for name in ("even-start", "img-smoothing") if name in claims}, values
-    )
+        reproduce(params, name, data, reports)
+    claims = load_claims(Path(__file__).parents[1] / "conf" / "claims.yaml", params)
+    found, values = claims_ledger.ledger(params, claims, Table(data / "evaluations"))
+    write_json(reports / "claims.json", found.to_json())
+    write_bytes(data / "values.safetensors", array_bytes(values))
+    read = [one for one in results.read(params, data, reports) if one.name in PICTURED]  # emulated, one takes seconds
+    few = found.model_copy(update={"claims": [one for one in found.claims if one.id in DRAWN_CLAIMS]})
+    drawn = figures.draw(read, few, values)
     for name, content in drawn.items():
-        write_bytes(out / "reports" / "figures" / f"{name}.png", content)
-    write_bytes(out / "reports" / "index.html", page.render(params, found, claims, drawn).encode())
-    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        write_bytes(reports / "figures" / f"{name}.png", content)
+    write_bytes(reports / "index.html", page.render(params, read, found, drawn).encode())
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and "store" not in path.parts):
         print(sha256(path), path.relative_to(out))
 
 
-def few(row: config.Dataset) -> config.Dataset:
-    """A dataset that is drawn, but from which nothing is learned here: a few of its images will do."""
-    if not isinstance(row.source, config.DrawnSource) or row.source.subject == "anime":
-        return row
-    form = row.form.model_copy(update={"train": 16, "heldout": 4})
-    return row.model_copy(update={"source": row.source.model_copy(update={"count": 20}), "form": form})
-
-
-def prepare(params: config.Params, name: str, data: Path, learned: bool) -> None:
+def prepare(params: Params, name: str, data: Path, learned: bool) -> None:
     """fetch, preprocess and, where a GAN learns from it here, reference."""
-    from repligan.datasets.forms import preprocess
-    from repligan.datasets.sources import fetch
-    from repligan.evaluation import images, toys
-    from repligan.evaluation.intervals import interval
+    from repligan.data.arrays import preprocess
+    from repligan.data.download import fetch
+    from repligan.evaluation import comparison, evaluate
+    from repligan.metrics.intervals import summary
 
     dataset, reference = params.datasets[name], params.references[name]
     raw, processed, folder = (data / kind / name for kind in ("raw", "processed", "reference"))
@@ -100,53 +103,30 @@ def prepare(params: config.Params, name: str, data: Path, learned: bool) -> None
     if not learned:
         return
     card = reference.model_dump(mode="json")
-    if isinstance(reference, config.CnnReference):
+    if isinstance(reference, CnnReference):
         device = runtime.device(params.runtime, reference.threads)
-        protocol, learned = images.make(reference, processed, folder, device)
-        floor, card = protocol.floor(), card | learned
+        compared, taught = comparison.make(reference, processed, folder, device)
+        floor, card = compared.floor(), card | taught
     else:
-        floor = toys.floor(reference, dataset.form, processed)
-    write_json(folder / "card.json", card | {"floor": {key: interval(values) for key, values in floor.items()}})
+        floor = evaluate.floor(reference, dataset, processed)  # type: ignore[arg-type]
+    write_json(folder / "card.json", card | {"floor": summary(floor)})
 
 
-def reproduce(params: config.Params, name: str, data: Path, reports: Path) -> None:
-    """train and evaluate."""
-    from repligan.evaluation import tables
-    from repligan.evaluation.evaluate import evaluate, measure_of
-    from repligan.training import loop
+def reproduce(params: Params, name: str, data: Path, reports: Path) -> None:
+    """train and evaluate in this process: others would be started by the machine's own CPU, not the emulated one."""
+    from repligan.trials import Workshop
 
-    row = params.experiments[name]
-    form, reference = params.datasets[row.dataset].form, params.references[row.dataset]
-    processed, folder, run = data / "processed" / row.dataset, data / "reference" / row.dataset, data / "runs" / name
-    device = runtime.device(params.runtime, row.threads)
-    training = loop.start(name, row, form, processed, range(row.seeds), device)
-    loop.train(training, run, data / "work", {}, lambda *_: None, Stop())
-    measure = measure_of(row, form, reference, processed, folder, device)
-    evaluation = evaluate(name, row, form, run, measure, device)
-    card = read_json(folder / "card.json")
-    write_json(
-        reports / "metrics" / f"{name}.json",
-        tables.metrics(row, params.datasets[row.dataset], params.reports[name], params.scale, evaluation, card),
-    )
-    tables.write(data / "evaluations" / name, row, evaluation)
-    if name in params.explorations:
-        explore(params, name, run, folder, data / "explorations" / name)
-
-
-def explore(params: config.Params, name: str, run: Path, folder: Path, out: Path) -> None:
-    """explore."""
-    from repligan.core.files import to_bytes
-    from repligan.evaluation import images, latent
-    from repligan.evaluation.evaluate import networks_at
-
-    row, exploration = params.experiments[name], params.explorations[name]
-    device = runtime.device(params.runtime, row.threads)
-    G = networks_at(None, row, params.datasets[row.dataset].form, run)[0]
-    protocol = images.read(params.references[row.dataset], folder, device)
-    write_bytes(out / "pictures.safetensors", to_bytes(latent.pictures(G, row, exploration)))
-    scores, values = latent.scores(G, row, exploration, protocol)
-    write_json(out / "scores.json", scores)
-    write_bytes(out / "values.safetensors", to_bytes(values))
+    dataset = params.published(name).dataset
+    store = Store(data / "store")
+    workshop = Workshop(params, data / "processed" / dataset, data / "reference" / dataset, store)
+    runs, out = data / "runs" / name, data / "evaluations" / name
+    for folder in (runs, out):
+        folder.mkdir(parents=True)
+    ThisProcess().run(name, workshop.training_jobs(name))
+    workshop.write_runs(name, runs)
+    ThisProcess().run(name, workshop.measuring_jobs(name, runs))
+    write_json(reports / "metrics" / f"{name}.json", workshop.write_evaluation(name, runs, out))
+    assert read_json(reports / "metrics" / f"{name}.json")
 
 
 if __name__ == "__main__":

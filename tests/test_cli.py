@@ -2,32 +2,96 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from repligan import cli
 from repligan.cli import main
-from repligan.core import config
 from repligan.core.files import to_bytes, write_bytes
-from repligan.models import build, pack
+from repligan.models.weights import build, pack
+from repligan.params import Params
+from repligan.store import Store
 
 
-@pytest.mark.parametrize("command", [[], ["sync"], ["ui"], ["explore"]])
-def test_help(command: list[str]) -> None:
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command."""
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("command", [(), *commands(main)], ids=" ".join)
+def test_help(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(main, [*command, "--help"])
     assert shown.exit_code == 0
     assert not command or "Example: " in shown.output
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with conf/ and params.yaml, whose composing is only noted."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").touch()
+    (tmp_path / "params.yaml").write_text("scale: laptop")
+    monkeypatch.chdir(tmp_path)
+    chosen = ["laptop"]
+    monkeypatch.setattr(cli.composing, "selected", lambda conf: chosen[-1])
+    monkeypatch.setattr(cli.composing, "select", chosen.append)
+    monkeypatch.setattr(cli.composing, "compose", lambda scale, out: out.write_text(f"scale: {scale}"))
+    monkeypatch.setattr(cli.composing, "edited", lambda params, conf: [])
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "scale"), [(["scale", "smoke"], "smoke"), (["compose"], "laptop")])
+def test_params_are_composed(repo: Path, command: list[str], scale: str) -> None:
+    shown = CliRunner().invoke(main, command)
+    assert (shown.exit_code, shown.output) == (0, f"params.yaml: now at the {scale} scale\n")
+    assert (repo / "params.yaml").read_text() == f"scale: {scale}"
+
+
+def test_hand_edits_of_params_are_named(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.composing, "edited", lambda params, conf: [f"{params}: batch: found 3"])
+    assert CliRunner().invoke(main, ["repair"]).stderr == "warning: params.yaml: batch: found 3\n"
+    assert (repo / "params.yaml").read_text() == "scale: laptop"
+    assert CliRunner().invoke(main, ["compose"]).stderr == "dropped: params.yaml: batch: found 3\n"
+
+
+def test_composing_elsewhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(main, ["compose"])
+    assert shown.exit_code == 2
+    assert shown.output.startswith("Error: conf/config.yaml: not found; allowed: ")
+
+
+def test_trials_are_listed_and_emptied(
+    smoke: Params, smoke_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPLIGAN_TRIALS", str(tmp_path / "kept"))
+    Store(tmp_path / "kept").get({"what": "training"}, lambda out, unfinished: {})
+    shown = CliRunner().invoke(main, ["trials", "list", "--params", str(smoke_file)])
+    assert shown.exit_code == 0
+    *rows, last = shown.output.splitlines()
+    assert [line.split(":")[0] for line in rows] == [str(row) for row in smoke.rows]
+    assert all(": 0 of " in line for line in rows)
+    assert last.startswith(f"1 of other rows, code or data; {tmp_path / 'kept'}: 1 entries, ")
+    shown = CliRunner().invoke(main, ["trials", "empty"])
+    assert (shown.exit_code, shown.output) == (0, f"{tmp_path / 'kept'}: 1 entries removed\n")
+    assert list(Store(tmp_path / "kept").entries()) == []
 
 
 def test_sync_without_results_is_one_line(smoke_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from repligan.cli import main; main()", "sync", "--params", str(smoke_file)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == (
-        "Error: reports/metrics/even.json: not found; allowed: an output of an earlier stage, made by `dvc repro`\n"
-    )
+    assert done.stderr.startswith("Error: data/evaluations/")
+    assert done.stderr.endswith(": not found; allowed: an output of an earlier stage, made by `dvc repro`\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,48 +107,71 @@ def test_ui_refuses_a_port_that_cannot_be() -> None:
     assert "70000" in shown.output
 
 
+@pytest.fixture(scope="session")
+def walked(smoke: Params) -> str:
+    """The name of an image GAN."""
+    return next(name for name, measure in smoke.measures.items() if measure.walk)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["even"], "explorations: found no 'even'; allowed: dcgan-anime, dcgan-celeba, dcgan-mnist, dcgan-svhn"),
-        (["dcgan-anime", "--component", "64"], "explorations.dcgan-anime.components: found 64; allowed: 0 to 63"),
-        (["dcgan-anime", "--component", "-1"], "explorations.dcgan-anime.components.0: found -1; allowed: greater"),
-        (["dcgan-anime", "--component", "x"], "'x' is not a valid integer"),
-        (["dcgan-anime", "--frames", "1"], "explorations.dcgan-anime.frames: found 1; allowed: greater than or equal"),
-        (["dcgan-anime", "--reach", "-2"], "explorations.dcgan-anime.reach: found -2.0; allowed: greater than 0"),
-        (["dcgan-anime", "--seed", "-1"], "-1 is not in the range"),
-        (["dcgan-anime", "--what", "dream"], "'dream' is not one of 'traversal', 'interpolation', 'arithmetic'"),
-        (["dcgan-anime", "--out", "walk.jpg"], "--out: found walk.jpg; allowed: a .png file in a folder that exists"),
-        (["dcgan-anime", "--out", "no/walk.png"], "--out: found no/walk.png; allowed: a .png file in a folder"),
-        (["dcgan-anime", "--component", "63"], "data/runs/dcgan-anime/history.safetensors: not found"),
+        (["--component", "{dim}"], "evaluations.{name}.walk.components: found {dim}; allowed: 0 to"),
+        (["--component", "-1"], "evaluations.{name}.walk.components.0: found -1; allowed: greater"),
+        (["--component", "x"], "'x' is not a valid integer"),
+        (["--frames", "1"], "evaluations.{name}.walk.frames: found 1; allowed: greater than or equal"),
+        (["--reach", "-2"], "evaluations.{name}.walk.reach: found -2.0; allowed: greater than 0"),
+        (["--seed", "-1"], "-1 is not in the range"),
+        (["--what", "dream"], "'dream' is not one of 'traversal', 'interpolation', 'arithmetic'"),
+        (["--out", "walk.jpg"], "--out: found walk.jpg; allowed: a .png file in a folder that exists"),
+        (["--out", "no/walk.png"], "--out: found no/walk.png; allowed: a .png file in a folder"),
+        (["--component", "0"], "data/runs/{name}/published/0-0/history.safetensors: not found"),
     ],
 )
 def test_explore_says_in_one_line_what_is_wrong(
-    smoke_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    smoke: Params,
+    smoke_file: Path,
+    walked: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = CliRunner().invoke(main, ["explore", *arguments, "--params", str(smoke_file)])
+    values = {"name": walked, "dim": smoke.published(walked).z.dim}
+    asked = [argument.format(**values) for argument in arguments]
+    shown = CliRunner().invoke(main, ["explore", walked, *asked, "--params", str(smoke_file)])
     assert shown.exit_code == 2
     assert shown.output.startswith("Error: ")
-    assert said in shown.output
+    assert said.format(**values) in shown.output
     assert shown.output.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
+def test_explore_refuses_a_toy(smoke: Params, smoke_file: Path, walked: str) -> None:
+    toy = next(name for name, measure in smoke.measures.items() if not measure.walk)
+    shown = CliRunner().invoke(main, ["explore", toy, "--params", str(smoke_file)])
+    assert shown.exit_code == 2
+    assert f"found no {toy!r}; allowed: " in shown.output
+    assert walked in shown.output
+
+
 @pytest.mark.parametrize("what", ["traversal", "interpolation", "arithmetic"])
 def test_explore_draws_a_walk(
-    smoke: config.Params, smoke_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    smoke: Params, smoke_file: Path, walked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    row = smoke.experiments["dcgan-mnist"]
-    weights = pack(*build(row, smoke.datasets["mnist"].form, [0]), 1)
-    write_bytes(tmp_path / "data/runs/dcgan-mnist/step_00000012.safetensors", to_bytes(weights))
-    write_bytes(tmp_path / "data/runs/dcgan-mnist/history.safetensors", to_bytes({}, {"last": 12}))
+    row = smoke.published(walked)
+    weights = pack(*build(row.G, row.D, row.z.dim, smoke.dataset_of(walked).form, [0]), 1)
+    run = tmp_path / "data/runs" / walked / "published/0-0"
+    write_bytes(run / "step_00000012.safetensors", to_bytes(weights))
+    write_bytes(run / "history.safetensors", to_bytes({}, {"last": 12}))
     monkeypatch.chdir(tmp_path)
 
     def drawn(*arguments: str) -> bytes:
-        command = ["explore", "dcgan-mnist", "--what", what, "--params", str(smoke_file), "--out", "x.png", *arguments]
+        command = ["explore", walked, "--what", what, "--params", str(smoke_file), "--out", "x.png", *arguments]
         shown = CliRunner().invoke(main, command)
-        assert (shown.exit_code, shown.output) == (0, f"x.png: {what} of dcgan-mnist\n")
+        assert shown.exit_code == 0
+        assert shown.output.startswith(f"x.png: {what} of {walked}")
         return (tmp_path / "x.png").read_bytes()
 
     first = drawn()

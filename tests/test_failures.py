@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
-from failures import CASES, GROUPS, NOWHERE, Bench, Case, Done, stage
+from failures import CASES, GROUPS, NAMES, NOWHERE, PARAMS, Bench, Case, Done, kill_child, stage
 
-from repligan.core import config
+from repligan import trials
 from repligan.core.files import sha256
+from repligan.params import Params
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -34,6 +35,7 @@ copes; 255 is DVC's own. Nothing is ever left half-written. Where a row names no
 HEADER = "| case | command | message | code | left on disk |\n|---|---|---|---|---|\n"
 LONGEST_MESSAGE = 500  # characters: more is not read
 MOST_LINES = 2  # of any message but DVC's: a warning or two, or a warning and an error
+TRIALS = (".work", "trials")
 STEPS = (20, 40)  # where the training that some cases continue was stopped
 PASSING = re.compile(r"^\S.*  step \d+/\d+  .*$|^resizing .*$")  # progress: says only how fast the machine is
 
@@ -82,28 +84,32 @@ def rows() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def made(smoke_file: Path, smoke: config.Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the finished trials of `made` lie: apart, since most cases are about what is done without them."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def made(smoke_file: Path, smoke: Params, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that the pipeline makes at the smoke scale."""
     folder = tmp_path_factory.mktemp("made")
-    shutil.copy(smoke_file, folder / "params.yaml")
+    prepare(folder, smoke_file)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPLIGAN_TRIALS", str(store))
         for name in smoke.datasets:
             run(patch, folder, "fetch", name, f"data/raw/{name}")
             run(patch, folder, "preprocess", name, f"data/raw/{name}", f"data/processed/{name}")
             run(patch, folder, "reference", name, f"data/processed/{name}", f"data/reference/{name}")
-        for name, row in smoke.experiments.items():
-            processed, reference = f"data/processed/{row.dataset}", f"data/reference/{row.dataset}"
-            run(patch, folder, "train", name, processed, f"data/runs/{name}")
+        for name in smoke.experiments:
+            dataset = smoke.published(name).dataset
+            runs, processed, reference = f"data/runs/{name}", f"data/processed/{dataset}", f"data/reference/{dataset}"
+            run(patch, folder, "train", name, processed, runs)
             measured = (f"data/evaluations/{name}", f"reports/metrics/{name}.json")
-            run(patch, folder, "evaluate", name, f"data/runs/{name}", processed, reference, *measured)
-        for name, row in smoke.explorations.items():
-            walked = (f"data/reference/{row.dataset}", f"data/explorations/{name}")
-            run(patch, folder, "explore", name, f"data/runs/{name}", *walked)
-        for name, group in smoke.ablations.items():
-            read = (f"data/processed/{group.dataset}", f"data/reference/{group.dataset}")
-            run(patch, folder, "ablate", name, *read, f"data/ablations/{name}")
-        run(patch, folder, "claims", "data", "data/claims/values.safetensors", "reports/claims.json")
+            run(patch, folder, "evaluate", name, runs, processed, reference, *measured)
+        run(patch, folder, "claims", "data/evaluations", "data/claims/values.safetensors", "reports/claims.json")
         run(patch, folder, "report", "data", "reports")
+    shutil.rmtree(store / "locks")
+    shutil.rmtree(folder / ".work")
     return folder
 
 
@@ -111,7 +117,7 @@ def made(smoke_file: Path, smoke: config.Params, tmp_path_factory: pytest.TempPa
 def stopped(made: Path, smoke_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of `even` that was stopped at some steps: a checkpoint at each of them."""
     folder = tmp_path_factory.mktemp("stopped")
-    shutil.copy(smoke_file, folder / "params.yaml")
+    prepare(folder, smoke_file)
     for at in STEPS:
 
         class Interrupted:
@@ -125,9 +131,16 @@ def stopped(made: Path, smoke_file: Path, tmp_path_factory: pytest.TempPathFacto
                     signal.raise_signal(signal.SIGTERM)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stage("train"), "Progress", Interrupted)
+            patch.setattr(trials, "Progress", Interrupted)
             run(patch, folder, "train", "even", str(made / "data/processed/even"), "data/runs/even", ends_with=143)
     return folder
+
+
+def prepare(folder: Path, params: Path) -> None:
+    """params.yaml and the claims, as the repository has them."""
+    (folder / "conf").mkdir()
+    shutil.copy(params, folder / "params.yaml")
+    shutil.copy(ROOT / "conf" / "claims.yaml", folder / "conf")
 
 
 def run(patch: pytest.MonkeyPatch, folder: Path, name: str, *arguments: str, ends_with: int = 0) -> None:
@@ -135,19 +148,26 @@ def run(patch: pytest.MonkeyPatch, folder: Path, name: str, *arguments: str, end
     patch.chdir(folder)
     for key, value in NOWHERE.items():
         patch.setenv(key, value)
+    trials.digest.cache_clear()
     shown = CliRunner().invoke(stage(name).main, arguments)
     assert shown.exit_code == ends_with, (shown.output, shown.exception)
 
 
 def listing(folder: Path) -> dict[str, str]:
-    """path -> a file's digest, or what else is there; without what git and DVC keep for themselves."""
+    """path -> a file's digest, or what else is there; without what git, DVC and the store keep for themselves."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if name.parts[0] not in (".git", ".dvc") and "__pycache__" not in name.parts:
-            # Durations are recorded beside the outputs, and may or may not differ.
-            timed = name.parts[:2] == (".work", "trained")
-            found[str(name)] = "folder" if path.is_dir() else "timed" if timed else sha256(path)
+        locks = name.parts[:3] == (*TRIALS, "locks")  # empty, and never removed
+        if (
+            name.parts[0] in (".git", ".dvc")
+            or "__pycache__" in name.parts
+            or locks
+            or name.parts in (TRIALS[:1], TRIALS)
+        ):
+            continue
+        timed = name.parts[:2] == TRIALS and name.name == "entry.json"  # says when, and for how long
+        found[str(name)] = "folder" if path.is_dir() else "timed" if timed else sha256(path)
     return found
 
 
@@ -156,7 +176,7 @@ def left(before: dict[str, str], after: dict[str, str]) -> str:
     new, missing = after.keys() - before.keys(), before.keys() - after.keys()
     differ = {name for name in after.keys() & before.keys() if after[name] != before[name]}
     parts = [
-        f"{word}: {', '.join(f'`{settled(name)}`' for name in topmost(names))}"
+        f"{word}: {', '.join(dict.fromkeys(f'`{settled(name)}`' for name in topmost(names)))}"
         for word, names in (("new", new), ("changed", differ), ("gone", missing))
         if names
     ]
@@ -171,6 +191,7 @@ def topmost(names: set[str]) -> list[str]:
 def settled(words: str) -> str:
     """Words without what differs from run to run."""
     words = re.sub(r"\b[0-9a-f]{64}\b", "<hash>", words)
+    words = re.sub(r"\b[0-9a-f]{32}\b", "<key>", words)
     words = re.sub(r"\b0x[0-9a-f]+\b", "<address>", words)
     words = re.sub(r"\bPID \d+", "PID <number>", words)
     words = re.sub(r"\b(repligan-verify-)\w+", r"\1<random>", words)
@@ -214,14 +235,15 @@ def wrong(case: Case, done: Done, said: str, before: dict[str, str], after: dict
         found.append(f"{len(lines)} lines, not {MOST_LINES} at most")
     if len(said) > LONGEST_MESSAGE:
         found.append(f"{len(said)} characters, not {LONGEST_MESSAGE} at most")
-    if partial := [name for name in after if name.endswith(".partial")]:
+    killed = case.act is kill_child  # the next run removes what it left
+    if partial := [name for name in after if name.endswith(".partial") and not killed]:
         found.append(f"left half-written: {partial}")
     touched = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     outside = {name for name in touched if Path(name).parts[0] != ".work"}
-    if case.code == 2 and touched:
-        found.append(f"bad input changed {left(before, after)}")
-    if case.code in (1, 130, 143) and outside:
-        found.append(f"a fault changed {left(before, after)}")
+    if touched and case in (*PARAMS, *NAMES):
+        found.append(f"a bad value changed {left(before, after)}")
+    if case.code in (1, 2, 130, 143) and outside:
+        found.append(f"it changed {left(before, after)}")
     return found
 
 
@@ -230,6 +252,7 @@ def test_a_failure_is_as_its_row_says(
     case: Case,
     smoke_file: Path,
     made: Path,
+    store: Path,
     stopped: Path,
     tmp_path: Path,
     rows: dict[str, str],
@@ -237,9 +260,9 @@ def test_a_failure_is_as_its_row_says(
 ) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
-    shutil.copy(smoke_file, folder / "params.yaml")
+    prepare(folder, smoke_file)
     with ExitStack() as undo:
-        bench = Bench(folder, made, stopped, monkeypatch, undo)
+        bench = Bench(folder, made, store, stopped, monkeypatch, undo)
         for arrange in case.arrange:
             arrange(bench)
         before = listing(folder)

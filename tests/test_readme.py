@@ -6,9 +6,9 @@ import re
 
 from conftest import ROOT
 
+from repligan.claims import ledger
 from repligan.core.files import read_json
-from repligan.reporting import ledger
-from repligan.reporting.words import with_interval
+from repligan.metrics.metric import metric
 
 ROW = re.compile(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \| `([\w.]+)` \|$", re.MULTILINE)
 
@@ -20,15 +20,17 @@ def test_every_result_is_the_measured_one() -> None:
         value = read_json(ROOT / "reports" / "metrics" / f"{name}.json")
         for key in where.split("."):
             value = value[key]
-        mean, interval = with_interval(where.split(".")[-1], value)
+        mean, interval = metric(where.split(".")[-1]).with_interval(value)
         assert shown == (f"{mean} ({interval})" if interval else mean), (name, where)
 
 
 def test_the_ledger_is_the_committed_one() -> None:
-    claims = ledger.read(ROOT / "reports")
+    claims = ledger.read(ROOT / "reports").by_name
     row = re.compile(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|`]+) \|$", re.MULTILINE)
     shown = [found for found in row.findall((ROOT / "README.md").read_text()) if found[0] in claims]
-    first = {name: claim["tests"][0] for name, claim in claims.items()}
-    said = {name: f"{test['label']}: {' '.join(ledger.measured(test)[:2])}" for name, test in first.items()}
+    said = {
+        name: f"{entry.tests[0].label}: {' '.join(ledger.measured(entry.tests[0])[:2])}"
+        for name, entry in claims.items()
+    }
     assert len(claims) == 24
-    assert shown == [(name, claim["says"], said[name], ledger.verdict(claim)) for name, claim in claims.items()]
+    assert shown == [(name, entry.says, said[name], ledger.verdict(entry)) for name, entry in claims.items()]

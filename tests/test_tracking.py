@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from outputs import make
 
 from repligan import tracking
+from repligan.core.errors import InputError
+from repligan.core.files import array_bytes, arrays, write_bytes
+from repligan.core.rows import fingerprint
+from repligan.store import Store
+from repligan.trials import Workshop, trials_of
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -84,3 +95,99 @@ def test_several_processes_may_come_first(here: Path) -> None:
     ]
     results = [process.communicate() for process in running]
     assert [out.strip() for out, _ in results] == ["1"] * 4, results
+
+
+def runs_of(store: tracking.Store) -> dict[str, Run]:
+    return {run.info.run_name: run for run in store.client.search_runs([store.experiment_id])}
+
+
+@pytest.fixture
+def finished(here: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("REPLIGAN_TRIALS", str(here / "trials"))
+    return Store(here / "trials")
+
+
+def test_every_row_gets_one_run(here: Path, finished: Store) -> None:
+    made = make(here)
+    names = {str(row) for row in made.params.rows} | {"claims"}
+    assert tracking.sync(made.params, made.data, made.reports) == dict.fromkeys(names, "written")
+    store = tracking.open_store()
+    runs = runs_of(store)
+    assert runs.keys() == {made.params.called(row) for row in made.params.rows} | {"claims"}
+    for row, experiment in made.params.rows.items():
+        run = runs[made.params.called(row)]
+        values, note = arrays(made.data / "evaluations" / row.experiment / f"{row.variant}.safetensors")
+        for key, table in values.items():
+            points = store.client.get_metric_history(run.info.run_id, key)
+            wanted = list(zip(note["steps"][key], table.mean(axis=1), strict=True))
+            assert [(point.step, point.value) for point in points] == wanted
+        files = {file.path for file in store.client.list_artifacts(run.info.run_id)}
+        seeds = json.loads(read(store, run, "seeds.json"))
+        assert len(seeds["data"]) == experiment.seeds
+        assert set(seeds["columns"]) == {"seed", *values}
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["scale"] == made.params.scale
+        published = row.variant == "published"
+        assert ("images" in files, "metrics.json" in files) == (published, published)
+        assert run.data.tags.get("variant") == (None if published else row.variant)
+        of = {"toy": "toy", "pictures": "pictures on squares"}[row.experiment]
+        assert run.data.tags.get("variant_of") == (None if published else of)
+        assert json.loads(read(store, run, "training.json")) == {"environment": tracking.ELSEWHERE}
+
+
+def test_twice_over_gives_the_same_and_a_stopped_sync_goes_on(here: Path, finished: Store) -> None:
+    made = make(here)
+    tracking.sync(made.params, made.data, made.reports)
+    assert set(tracking.sync(made.params, made.data, made.reports).values()) == {"was there"}
+    store = tracking.open_store()
+    before = runs_of(store)
+    store.client.set_terminated(before["toy/fast"].info.run_id, "RUNNING")
+    assert tracking.sync(made.params, made.data, made.reports)["toy/fast"] == "written"
+    after = runs_of(store)
+    assert {name: run.info.run_id for name, run in after.items()} == {n: run.info.run_id for n, run in before.items()}
+    seeds = json.loads(read(store, after["toy/fast"], "seeds.json"))
+    assert len(seeds["data"]) == 40
+
+
+def test_other_values_get_another_run(here: Path, finished: Store) -> None:
+    made = make(here)
+    tracking.sync(made.params, made.data, made.reports)
+    path = made.data / "evaluations" / "toy" / "fast.safetensors"
+    values, note = arrays(path)
+    write_bytes(path, array_bytes({key: found + 1 for key, found in values.items()}, note))
+    done = tracking.sync(made.params, made.data, made.reports)
+    assert [name for name, what in done.items() if what == "written"] == ["toy/fast"]
+    store = tracking.open_store()
+    assert len(store.client.search_runs([store.experiment_id])) == len(made.params.rows) + 2
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_live_run_is_completed_under_the_name_of_its_row(here: Path, finished: Store) -> None:
+    made = make(here)
+    row, experiment = next((row, one) for row, one in made.params.rows.items() if made.params.called(row) != str(row))
+    workshop = Workshop(made.params, made.data / "processed" / experiment.dataset, here, finished)
+    trial = next(trials_of(row, experiment))
+    key, notes = workshop.training_key(trial), {"environment": {"cpu": "AVX2"}, "began": 1.0, "seconds": 2.5}
+    finished.get(key, lambda out, unfinished: notes)
+    live = tracking.Live(str(trial), fingerprint(key))
+    live(5, {"loss_D": 1.0}, None)
+    live.close()
+    store = tracking.open_store()
+    assert runs_of(store).keys() == {str(trial)}
+    tracking.sync(made.params, made.data, made.reports)
+    runs = runs_of(store)
+    assert len(runs) == len(made.params.rows) + 1
+    assert runs[made.params.called(row)].info.run_id == live.run_id
+    assert json.loads(read(store, runs[made.params.called(row)], "training.json")) == notes
+
+
+def test_a_damaged_table_is_named(here: Path, finished: Store) -> None:
+    made = make(here)
+    path = made.data / "evaluations" / "toy" / "fast.safetensors"
+    write_bytes(path, array_bytes({"tv": np.ones((2, 3))}, {"steps": {}}))
+    with pytest.raises(InputError, match=r"fast\.safetensors: damaged .*; run `dvc repro` to make it again"):
+        tracking.sync(made.params, made.data, made.reports)
+
+
+def read(store: tracking.Store, run: Run, file: str) -> str:
+    return Path(store.client.download_artifacts(run.info.run_id, file)).read_text()

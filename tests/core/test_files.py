@@ -54,12 +54,22 @@ def test_tensors_come_back_with_their_note(tmp_path: Path) -> None:
     assert all(torch.equal(back[key], tensors[key]) for key in tensors)
 
 
+def test_arrays_come_back_with_their_note(tmp_path: Path) -> None:
+    values = {"b": np.arange(6.0).reshape(2, 3).T, "a": np.array([True, False])}
+    path = tmp_path / "x.safetensors"
+    files.write_bytes(path, files.array_bytes(values, {"k": [1]}))
+    back, note = files.arrays(path)
+    assert note == {"k": [1]}
+    assert {key: value.dtype for key, value in back.items()} == {key: value.dtype for key, value in values.items()}
+    assert all(np.array_equal(back[key], values[key]) for key in values)
+
+
 def test_the_same_tensors_are_the_same_bytes() -> None:
     a, b = torch.zeros(2), torch.ones(3)
     assert files.to_bytes({"a": a, "b": b}, {"x": 1, "y": 2}) == files.to_bytes({"b": b, "a": a}, {"y": 2, "x": 1})
 
 
-@pytest.mark.parametrize("reader", [files.from_file, files.load_array, files.read_json])
+@pytest.mark.parametrize("reader", [files.from_file, files.arrays, files.load_array, files.read_json])
 def test_damaged_and_missing_files_are_named(tmp_path: Path, reader: object) -> None:
     path = tmp_path / "x"
     with pytest.raises(InputError, match="x: not found"):

@@ -1,120 +1,149 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from repligan.core import config
 from repligan.core.signals import Stop
-from repligan.evaluation import evaluate, tables
+from repligan.evaluation import evaluate
+from repligan.evaluation.rows import DrawsReference
+from repligan.models.rows import Noise
+from repligan.models.weights import build
+from repligan.params import Params
 from repligan.training import loop
+from repligan.training.rows import RowId, WganGp
 
 CPU = torch.device("cpu")
+EVEN, BITS = (RowId(experiment=name) for name in ("even", "bits1010"))
+ALONE = RowId(experiment="bits1010", variant="d-alone")
 
 
 @pytest.fixture(scope="module")
-def evaluations(
-    smoke: config.Params, processed: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, evaluate.Evaluation]:
-    """The toys at the smoke scale, trained and evaluated."""
-    found = {}
-    for name in ("even", "bits1010", "bits1010-d-alone"):
-        experiment = smoke.experiments[name]
-        form, data = smoke.datasets[experiment.dataset].form, processed / experiment.dataset
-        folder = tmp_path_factory.mktemp(name)
-        training = loop.start(name, experiment, form, data, range(experiment.seeds), CPU)
+def measured(
+    smoke: Params, processed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[RowId], evaluate.Measured]:
+    """A toy's row at the smoke scale, trained and evaluated."""
+
+    @cache
+    def made(row: RowId) -> evaluate.Measured:
+        experiment, dataset = smoke.rows[row], smoke.dataset_of(row.experiment)
+        seeds, data = range(experiment.seeds), processed / experiment.dataset
+        folder = tmp_path_factory.mktemp("run")
+        training = loop.start(str(row), experiment, dataset.form, data, seeds, CPU)
         loop.train(training, folder / "run", folder / "work", {}, lambda *_: None, Stop())
-        measure = evaluate.measure_of(experiment, form, smoke.references[experiment.dataset], data, folder, CPU)
-        found[name] = evaluate.evaluate(name, experiment, form, folder / "run", measure, CPU)
-    return found
+        reference = smoke.references[experiment.dataset]
+        measure = evaluate.measure_of(experiment, dataset, seeds, reference, data, folder, CPU)
+        steps = experiment.snapshot_steps()
+        return evaluate.evaluate(str(row), experiment, dataset.form, seeds, folder / "run", measure, CPU, steps)
+
+    return made
 
 
-def test_statistics_are_per_step_and_seed(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    even = evaluations["even"]
+Rows = Callable[[RowId], evaluate.Measured]
+
+
+def test_statistics_are_per_step_and_seed(measured: Rows) -> None:
+    even = measured(EVEN)
     assert even.steps == [0, 20, 40, 60]
     assert {key: values.shape for key, values in even.stats.items()} == dict.fromkeys(even.stats, (4, 40))
     assert {"even_rate", "coverage", "tv", "all_even", "distinct"} == set(even.stats)
 
 
-def test_even_pictures_count_every_input(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    counts = evaluations["even"].pictures["00000000"]
+def test_even_pictures_count_every_input(measured: Rows) -> None:
+    counts = measured(EVEN).pictures["00000000"]
     assert counts.shape == (128,)
     assert counts.sum() == 40 * 128
     even_rate = counts[::2].sum() / counts.sum()
-    assert even_rate.item() == pytest.approx(evaluations["even"].stats["even_rate"][0].mean())
+    assert even_rate.item() == pytest.approx(measured(EVEN).stats["even_rate"][0].mean())
 
 
-def test_bits1010_starts_in_the_middle(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    stats = evaluations["bits1010"].stats
+def test_bits1010_starts_in_the_middle(measured: Rows) -> None:
+    stats = measured(BITS).stats
     assert not stats["inside"][0].any()
     assert abs(stats["out_0"][0].mean() - 0.5) < 0.1
     assert stats["match"].dtype == bool
 
 
-def test_d_alone_has_losses_only(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    alone = evaluations["bits1010-d-alone"]
+def test_a_G_that_learns_nothing_is_not_measured(measured: Rows) -> None:
+    alone = measured(ALONE)
     assert (alone.stats, alone.pictures, alone.steps) == ({}, {}, [])
-    assert set(alone.end()) == {"D_real", "D_gen", "acc_D", "auc_D", "loss_D"}
-
-
-def test_end_averages_the_last_tenth(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    bits = evaluations["bits1010"]
-    assert bits.end()["loss_D"]["mean"] == pytest.approx(bits.history["loss_D"][-2:].mean())
-
-
-def test_curves_have_a_row_a_snapshot_and_bands(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    table = pd.DataFrame(tables.curves(evaluations["even"]))
-    assert table["step"].tolist() == [0, 20, 40, 60]
-    assert (table["even_rate_p05"] <= table["even_rate_p50"]).all()
-    assert (table["all_even_lo"] <= table["all_even"]).all()
-    assert "all_even_p05" not in table
-
-
-def test_losses_are_thinned_without_losing_the_mean(evaluations: dict[str, evaluate.Evaluation]) -> None:
-    bits = evaluations["bits1010"]
-    long = evaluate.Evaluation([], {}, {"loss_D": np.arange(2000.0)[:, None].repeat(30, 1)}, {})
-    assert len(tables.losses(bits, 10)) == 20
-    table = pd.DataFrame(tables.losses(long, 10))
-    assert len(table) == 200
-    assert table["step"].iloc[-1] == 20_000
-    assert table["loss_D"].mean() == pytest.approx(999.5)
-
-
-def test_metrics_name_their_protocol(smoke: config.Params, evaluations: dict[str, evaluate.Evaluation]) -> None:
-    card = {"kind": "draws", "num": 128, "repeats": 50, "floor": {}}
-    report = smoke.reports["even"]
-    dataset = smoke.datasets["even"]
-    metrics = tables.metrics(smoke.experiments["even"], dataset, report, "smoke", evaluations["even"], card)
-    assert (metrics["dataset"], metrics["standin_for"]) == ("even", None)
-    assert (metrics["scale"], metrics["over"], metrics["protocol"]) == ("smoke", "40 seeds", card)
-    assert [key for key in metrics if key.startswith("step_")] == ["step_0", "step_60"]
-
-
-def test_metrics_of_an_image_gan_name_what_its_data_stand_in_for(smoke: config.Params) -> None:
-    evaluation = evaluate.Evaluation(
-        [0, 4], {"fd_cnn_5": np.array([[1.0, 3.0], [0.5, 0.7]])}, {"loss_D": np.ones((20, 1))}, {}
-    )
-    report = smoke.reports["dcgan-svhn"].model_copy(update={"milestones": [0]})
-    row, dataset = smoke.experiments["dcgan-svhn"], smoke.datasets["drawn-digits"]
-    metrics = tables.metrics(row, dataset, report, "smoke", evaluation, {"repeats": 5})
-    assert (metrics["dataset"], metrics["standin_for"]) == ("drawn-digits", "svhn")
-    assert metrics["over"] == "5 draws of one seed"
-    assert (metrics["step_0"]["fd_cnn_5"]["mean"], metrics["end"]) == (2.0, {"loss_D": {"mean": 1.0}})
-    assert metrics["model"] == {"step": 4, "rule": "the last snapshot, whatever its metrics"}
-    assert (metrics["best"]["step"], metrics["best"]["fd_cnn_5"]["mean"], metrics["alarms"]) == (4, 0.6, [])
-    assert "lowest mean fd_cnn_5" in metrics["best"]["rule"]
 
 
 def test_every_z_is_the_whole_input_space() -> None:
-    z = evaluate.every_z(config.Noise(kind="bits", dim=7, low=0.0, high=1.0))
+    z = evaluate.every_z(Noise(kind="bits", dim=7, low=0.0, high=1.0))
     assert z is not None
     assert len({tuple(row) for row in z[0].tolist()}) == 128
-    assert evaluate.every_z(config.Noise(kind="uniform", dim=7, low=0.0, high=1.0)) is None
+    assert evaluate.every_z(Noise(kind="uniform", dim=7, low=0.0, high=1.0)) is None
 
 
-def test_csv_is_rounded() -> None:
-    assert tables.to_csv([{"step": 1, "x": 1 / 3}]) == b"step,x\n1,0.333333\n"
-    assert tables.to_csv([]) == b"\n"
+def test_some_seeds_and_steps_are_measured_as_among_all(
+    smoke: Params, processed: Path, tmp_path: Path, measured: Rows
+) -> None:
+    """A trial of a few seeds gives the values that they have in one of all."""
+    experiment, dataset, data = smoke.rows[EVEN], smoke.datasets["even"], processed / "even"
+    seeds, steps = range(5, 9), experiment.snapshot_steps()[-1:]
+    training = loop.start("even", experiment, dataset.form, data, seeds, CPU)
+    loop.train(training, tmp_path / "run", tmp_path / "work", {}, lambda *_: None, Stop())
+    assert evaluate.last_step(tmp_path / "run") == experiment.steps
+    measure = evaluate.measure_of(experiment, dataset, seeds, smoke.references["even"], data, tmp_path, CPU)
+    few = evaluate.evaluate("even", experiment, dataset.form, seeds, tmp_path / "run", measure, CPU, steps)
+    assert few.steps == steps
+    for key, values in measured(EVEN).stats.items():
+        np.testing.assert_array_equal(few.stats[key], values[-1:, 5:9])
+
+
+def test_the_floor_is_what_the_dataset_names(smoke: Params, processed: Path) -> None:
+    reference = DrawsReference(kind="draws", num=128, repeats=30)
+    even, bits = (evaluate.floor(reference, smoke.datasets[key], processed / key) for key in ("even", "bits1010"))
+    assert even["even_rate"].tolist() == [1.0] * 30
+    assert bits["inside"].min() == 1
+    assert {len(values) for values in (even | bits).values()} == {30}
+
+
+class Told(torch.nn.Module):
+    """A D that knows a share of real and of generated images by their first pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.sizes: list[int] = []
+
+    def forward(self, img: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(img.shape[1])
+        return img[:, :, 0, 0, 0, None] + self.weight
+
+
+def test_held_out_accuracy_weighs_both_sides_alike_in_whole_batches() -> None:
+    real, gen = -torch.ones(1, 11, 1, 2, 2), -torch.ones(1, 9, 1, 2, 2)
+    real[:, :2] = 1  # 2 of 8 are told right; what fills no batch plays no part
+    D = Told()
+    assert evaluate.heldout_accuracy(D, real, gen, 4) == (2 / 8 + 1) / 2
+    assert set(D.sizes) == {4}
+    assert evaluate.heldout_accuracy(D, real[:, :3], gen, 4) == (2 / 3 + 1) / 2  # fewer than a batch are one
+
+
+class Judged:
+    """A comparison that only counts what it is given."""
+
+    class config:  # noqa: N801
+        num, repeats = 6, 2
+
+    def score(self, made: list[torch.Tensor]) -> dict[str, np.ndarray]:
+        return {"drawn": np.array([len(one) for one in made])}
+
+
+def test_a_critic_is_not_tried_on_held_out_images(smoke: Params, processed: Path) -> None:
+    """Its output means nothing by itself."""
+    row, form = smoke.published("dcgan-mnist"), smoke.dataset_of("dcgan-mnist").form
+    heldout = np.load(processed / "mnist" / "heldout.npy")
+    G, D = build(row.G, row.D, row.z.dim, form, [0])
+    stats, picture = evaluate.image_measure(row, Judged(), heldout)(G, D)  # type: ignore[arg-type]
+    assert stats["drawn"].tolist() == [6, 6]
+    assert stats["acc_D_heldout"].shape == (2,)
+    assert picture.shape == (loop.GRID, 1, form.size, form.size)
+    critic = row.model_copy(update={"loss": WganGp(kind="wgan-gp", penalty=10.0)})
+    assert set(evaluate.image_measure(critic, Judged(), heldout)(G, D)[0]) == {"drawn"}  # type: ignore[arg-type]

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from repligan.core import config
 from repligan.core.errors import InputError
 from repligan.core.files import sha256
-from repligan.evaluation import images
+from repligan.core.rows import File
+from repligan.evaluation import comparison
 from repligan.evaluation.extractor import extract
 from repligan.evaluation.inception import Inception
+from repligan.evaluation.rows import InceptionReference
 
 CPU = torch.device("cpu")
 
@@ -43,21 +44,21 @@ def test_it_is_torch_fidelitys_own_network(weights: Path) -> None:
     torch.testing.assert_close(grey.features, theirs(torch.from_numpy(img[:, :1].repeat(3, axis=1)))[0])
 
 
-def test_a_protocol_of_inception(weights: Path, processed: Path, tmp_path: Path) -> None:
-    file = config.File(name="random.pth", places=[str(weights)], sha256=sha256(weights))
-    reference = config.InceptionReference(kind="inception", weights=file, num=6, repeats=2, threads=2)
+def test_a_comparison_by_inception(weights: Path, processed: Path, tmp_path: Path) -> None:
+    file = File(name="random.pth", places=[str(weights)], sha256=sha256(weights))
+    reference = InceptionReference(kind="inception", weights=file, num=6, repeats=2, threads=2)
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train", "heldout"):
         np.save(folder / f"{name}.npy", np.load(processed / "mnist" / f"{name}.npy")[:12])
-    (tmp_path / images.STANDARD).write_bytes(weights.read_bytes())
-    protocol, card = images.make(reference, folder, tmp_path, CPU)
+    (tmp_path / comparison.STANDARD).write_bytes(weights.read_bytes())
+    compared, card = comparison.make(reference, folder, tmp_path, CPU)
     assert (card["extractor"], card["layer"]) == ("inception", "pool3, 2048 features")
     assert card["extractor_sha256"] == sha256(weights)
-    floor = protocol.floor()
+    floor = compared.floor()
     assert {"fd_inception_6", "kid", "class_score"} <= set(floor)
     assert not {"class_tv", "modes"} & set(floor)
-    np.testing.assert_array_equal(images.read(reference, tmp_path, CPU).floor()["kid"], floor["kid"])
+    np.testing.assert_array_equal(comparison.read(reference, tmp_path, CPU).floor()["kid"], floor["kid"])
 
 
 def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
@@ -69,4 +70,4 @@ def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
 def test_weights_need_their_hash() -> None:
     row = {"kind": "inception", "weights": {"name": "a.pth", "places": ["a.pth"]}, "num": 5, "repeats": 2, "threads": 1}
     with pytest.raises(ValueError, match="sha256: found none; allowed: the file's"):
-        config.InceptionReference.model_validate(row)
+        InceptionReference.model_validate(row)

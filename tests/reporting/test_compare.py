@@ -1,25 +1,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from outputs import make
 
-from repligan.core import config
 from repligan.reporting.compare import CARD, column, comparable
 from repligan.reporting.results import Result
 
 
 @pytest.fixture
-def result(smoke: config.Params) -> Result:
+def result(tmp_path: Path) -> Result:
     metrics: dict[str, Any] = {
         "protocol": dict.fromkeys(CARD, "the same"),
         "model": {"step": 12},
         "best": {"step": 8, "kid": {"mean": 0.5}},
     }
-    row, report = smoke.experiments["dcgan-mnist"], smoke.reports["dcgan-mnist"]
-    return Result("a", "a", row, report, metrics, pd.DataFrame(), pd.DataFrame(), {}, {}, {})
+    params = make(tmp_path).params
+    row, report = params.published("pictures"), params.reports["pictures"]
+    return Result("a", "a", row, report, [], metrics, pd.DataFrame(), pd.DataFrame(), {}, {}, {})
 
 
 def other(result: Result, **changed: object) -> Result:

@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from repligan.core import config
 from repligan.core.files import from_file, tree_digest
 from repligan.core.signals import Stop
+from repligan.params import Params
 from repligan.training import loop
+from repligan.training.losses import NonSaturating
+from repligan.training.rows import Experiment, RowId
 
 CPU = torch.device("cpu")
-NAMES = ("even", "bits1010", "bits1010-d-alone", "dcgan-mnist")
+EVEN, BITS, MNIST = (RowId(experiment=name) for name in ("even", "bits1010", "dcgan-mnist"))
+ALONE = RowId(experiment="bits1010", variant="d-alone")
+CRITIC = {
+    "G": {"kind": "resnet", "width": 4},
+    "D": {"kind": "resnet", "width": 4},
+    "loss": {"kind": "wgan-gp", "penalty": 10.0},
+    "schedule": [{"update": "D", "sees": ["real", "fresh_z"], "times": 2}, {"update": "G", "sees": ["fresh_z"]}],
+}
 
 
 class StopAt(Stop):
@@ -26,11 +35,11 @@ class StopAt(Stop):
             self.signal = signal.SIGTERM
 
 
-def make(params: config.Params, processed: Path, name: str, seeds: list[int] | None = None, **changes: object):
-    experiment = params.experiments[name].model_copy(update=changes)
-    chosen = range(experiment.seeds) if seeds is None else seeds
+def make(params: Params, processed: Path, row: RowId, seeds: list[int] | None = None, **changes: object):
+    experiment = Experiment.model_validate(params.rows[row].model_dump() | changes)
+    chosen = seeds or (range(experiment.seeds) if experiment.stacked else [0])
     form = params.datasets[experiment.dataset].form
-    return loop.start(name, experiment, form, processed / experiment.dataset, chosen, CPU)
+    return loop.start(str(row), experiment, form, processed / experiment.dataset, chosen, CPU)
 
 
 def train(training: loop.Training, folder: Path, stop: StopAt | None = None) -> str:
@@ -41,27 +50,29 @@ def train(training: loop.Training, folder: Path, stop: StopAt | None = None) -> 
     return tree_digest(folder / "out", "*")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("row", "changes"), [(EVEN, {}), (BITS, {}), (ALONE, {}), (MNIST, {}), (MNIST, CRITIC)], ids=str
+)
 def test_stopped_and_continued_is_the_same_bits(
-    smoke: config.Params, processed: Path, tmp_path: Path, name: str
+    smoke: Params, processed: Path, tmp_path: Path, row: RowId, changes: dict[str, object]
 ) -> None:
-    steps = smoke.experiments[name].steps
-    whole = train(make(smoke, processed, name), tmp_path / "whole")
+    steps = smoke.rows[row].steps
+    whole = train(make(smoke, processed, row, **changes), tmp_path / "whole")
     for step in (steps // 3, steps // 2):
         with pytest.raises(SystemExit) as stopped:
-            train(make(smoke, processed, name), tmp_path / "parts", StopAt(step))
+            train(make(smoke, processed, row, **changes), tmp_path / "parts", StopAt(step))
         assert stopped.value.code == 128 + signal.SIGTERM
         assert not (tmp_path / "parts" / "out").exists()
-    assert train(make(smoke, processed, name), tmp_path / "parts") == whole
+    assert train(make(smoke, processed, row, **changes), tmp_path / "parts") == whole
 
 
-@pytest.mark.parametrize("name", ["even", "bits1010", "bits1010-d-alone"])
+@pytest.mark.parametrize("row", [EVEN, BITS, ALONE], ids=str)
 def test_a_seed_alone_is_the_same_bits_as_among_others(
-    smoke: config.Params, processed: Path, tmp_path: Path, name: str
+    smoke: Params, processed: Path, tmp_path: Path, row: RowId
 ) -> None:
-    train(make(smoke, processed, name), tmp_path / "many")
-    train(make(smoke, processed, name, [17]), tmp_path / "alone")
-    last = loop.snapshot_name(smoke.experiments[name].steps)
+    train(make(smoke, processed, row), tmp_path / "many")
+    train(make(smoke, processed, row, [17]), tmp_path / "alone")
+    last = loop.snapshot_name(smoke.rows[row].steps)
     for file in (last, "history.safetensors"):
         many, alone = (from_file(tmp_path / folder / "out" / file)[0] for folder in ("many", "alone"))
         for key, value in alone.items():
@@ -73,14 +84,14 @@ def test_a_seed_alone_is_the_same_bits_as_among_others(
 
 
 def test_without_a_checkpoint_nothing_is_taken_from_the_work_folder(
-    smoke: config.Params, processed: Path, tmp_path: Path
+    smoke: Params, processed: Path, tmp_path: Path
 ) -> None:
-    whole = train(make(smoke, processed, "even"), tmp_path / "whole")
+    whole = train(make(smoke, processed, EVEN), tmp_path / "whole")
     with pytest.raises(SystemExit):
-        train(make(smoke, processed, "even"), tmp_path / "parts", StopAt(30))
+        train(make(smoke, processed, EVEN), tmp_path / "parts", StopAt(30))
     for path in (tmp_path / "parts" / "work" / "snapshots").iterdir():
         path.unlink()
-    assert train(make(smoke, processed, "even"), tmp_path / "parts") == whole
+    assert train(make(smoke, processed, EVEN), tmp_path / "parts") == whole
 
 
 def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
@@ -91,23 +102,23 @@ def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
     return losses.mean(dim=(1, 2))
 
 
-def test_even_updates_G_first_and_shows_D_the_same_images(smoke: config.Params, processed: Path) -> None:
-    training, fresh = make(smoke, processed, "even"), make(smoke, processed, "even")
+def test_even_updates_G_first_and_shows_D_the_same_images(smoke: Params, processed: Path) -> None:
+    training, fresh = make(smoke, processed, EVEN), make(smoke, processed, EVEN)
     z, real = fresh.noise[0], fresh.real[0]
     gen_img = fresh.G(z).detach()
-    seen = loop.train_step(training)
+    done = loop.train_step(training)
     assert not torch.equal(fresh.G.weight0, training.G.weight0)
     # G's loss is that against the untrained D; D then sees the images of the untrained G.
-    torch.testing.assert_close(seen["loss_G"][0], bce(fresh.D(gen_img), 1))
-    torch.testing.assert_close(seen["D_gen"][0], fresh.D(gen_img))
-    torch.testing.assert_close(seen["loss_D"][0], (bce(fresh.D(real), 1) + bce(fresh.D(gen_img), 0)) / 2)
+    torch.testing.assert_close(done.losses["G"][0], bce(fresh.D(gen_img), 1))
+    torch.testing.assert_close(done.seen[0].gen_logits, fresh.D(gen_img))
+    torch.testing.assert_close(done.losses["D"][0], (bce(fresh.D(real), 1) + bce(fresh.D(gen_img), 0)) / 2)
     loop.train_step(training)
     assert training.step == 2
 
 
-def test_bits1010_is_the_articles_step(smoke: config.Params, processed: Path) -> None:
+def test_bits1010_is_the_articles_step(smoke: Params, processed: Path) -> None:
     """Against the step written out in plain torch for one seed."""
-    training, fresh = make(smoke, processed, "bits1010"), make(smoke, processed, "bits1010")
+    training, fresh = make(smoke, processed, BITS), make(smoke, processed, BITS)
     seed = 3
     D = [p.detach()[seed].clone().requires_grad_() for p in fresh.D.parameters()]
     G = [p.detach()[seed].clone().requires_grad_() for p in fresh.G.parameters()]
@@ -128,24 +139,23 @@ def test_bits1010_is_the_articles_step(smoke: config.Params, processed: Path) ->
         update(D, forward(D, forward(G, half).detach()).square().mean()),
         update(G, (forward(D, forward(G, half)) - 1).square().mean()),
     ]
-    seen = loop.train_step(training)
-    found = [seen["loss_D"][0][seed], seen["loss_D"][1][seed], seen["loss_G"][0][seed]]
+    done = loop.train_step(training)
+    found = [done.losses["D"][0][seed], done.losses["D"][1][seed], done.losses["G"][0][seed]]
     torch.testing.assert_close(torch.stack(found), torch.tensor(expected))
     for stacked, plain in zip([*training.D.parameters(), *training.G.parameters()], [*D, *G], strict=True):
         torch.testing.assert_close(stacked[seed], plain)
 
 
-def test_dcgan_mnist_gives_G_two_updates_on_the_same_z_and_smooths_real_labels(
-    smoke: config.Params, processed: Path
-) -> None:
-    training = make(smoke, processed, "dcgan-mnist")
+def test_dcgan_mnist_gives_G_two_updates_on_the_same_z_and_smooths_real_labels(smoke: Params, processed: Path) -> None:
+    training = make(smoke, processed, MNIST)
     inputs = []
     training.G.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    seen = loop.train_step(training)
-    assert (len(seen["loss_D"]), len(seen["loss_G"])) == (1, 2)
+    done = loop.train_step(training)
+    assert (len(done.losses["D"]), len(done.losses["G"])) == (1, 2)
     assert len(inputs) == 2  # the images that D saw serve G's first update: G has not changed since
     assert all(torch.equal(z, training.noise[0]) for z in inputs)
-    torch.testing.assert_close(seen["loss_D"][0], bce(seen["D_real"][0], 0.9) + bce(seen["D_gen"][0], 0))
+    (seen,) = done.seen
+    torch.testing.assert_close(done.losses["D"][0], bce(seen.real_logits, 0.9) + bce(seen.gen_logits, 0))
     loop.train_step(training)
     assert torch.equal(inputs[2], training.noise[1])
 
@@ -155,10 +165,10 @@ def test_dcgan_mnist_gives_G_two_updates_on_the_same_z_and_smooths_real_labels(
     [("dcgan-mnist", 0.1, [0, 0]), ("dcgan-celeba", 0.0, [1]), ("dcgan-anime", 0.0, [0])],
 )
 def test_a_step_is_the_articles_loop_with_torchs_own_optimisers(
-    smoke: config.Params, processed: Path, name: str, smoothing: float, updates: list[int]
+    smoke: Params, processed: Path, name: str, smoothing: float, updates: list[int]
 ) -> None:
     """`updates`: for each update of G, how many z after D's it draws its own."""
-    training, plain = make(smoke, processed, name), make(smoke, processed, name)
+    training, plain = (make(smoke, processed, RowId(experiment=name)) for _ in range(2))
     row, target = training.experiment, torch.nn.functional.binary_cross_entropy_with_logits
     made = {
         net: torch.optim.Adam(net.parameters(), row.optimiser.lr, (row.optimiser.beta1, 0.999))
@@ -179,30 +189,32 @@ def test_a_step_is_the_articles_loop_with_torchs_own_optimisers(
             made[plain.G].zero_grad()
             loss_G.backward()
             made[plain.G].step()
-        seen = loop.train_step(training)
-        torch.testing.assert_close(seen["loss_D"][0][0], loss_D.detach())
-        torch.testing.assert_close(seen["loss_G"][-1][0], loss_G.detach())
+        done = loop.train_step(training)
+        torch.testing.assert_close(done.losses["D"][0][0], loss_D.detach())
+        torch.testing.assert_close(done.losses["G"][-1][0], loss_G.detach())
     # Not the weights: a bias before batch normalisation has no gradient but rounding, which Adam blows up.
     torch.testing.assert_close(training.G(z[0]), plain.G(z[0]), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(training.D(real_img), plain.D(real_img), rtol=1e-3, atol=1e-4)
 
 
-def test_G_learns_while_D_is_frozen_and_only_then(smoke: config.Params, processed: Path) -> None:
-    training = make(smoke, processed, "even")
+def test_G_learns_while_D_is_frozen_and_only_then(smoke: Params, processed: Path) -> None:
+    training = make(smoke, processed, EVEN)
     loop.train_step(training)  # ends with D's update
     assert all(p.requires_grad and p.grad is not None for p in training.D.parameters())
     training.freeze_D(True)
     assert not any(p.requires_grad for p in training.D.parameters())
 
 
-def test_d_alone_trains_no_G(smoke: config.Params, processed: Path) -> None:
-    training = make(smoke, processed, "bits1010-d-alone")
+def test_d_alone_trains_no_G(smoke: Params, processed: Path) -> None:
+    training = make(smoke, processed, ALONE)
     assert list(training.optimisers) == ["D"]
-    assert "loss_G" not in loop.train_step(training)
+    done = loop.train_step(training)
+    assert (len(done.losses["D"]), done.losses["G"]) == (2, [])
+    assert "loss_G" not in loop.summarised(training, done)
 
 
-def test_a_non_finite_loss_stops_and_names_the_step(smoke: config.Params, processed: Path, tmp_path: Path) -> None:
-    training = make(smoke, processed, "even")
+def test_a_non_finite_loss_stops_and_names_the_step(smoke: Params, processed: Path, tmp_path: Path) -> None:
+    training = make(smoke, processed, EVEN)
     training.D.weight0.data[3] = float("nan")
     with pytest.raises(
         loop.TrainingError, match="even: the loss is not finite at step 1; the state of step 0"
@@ -212,9 +224,9 @@ def test_a_non_finite_loss_stops_and_names_the_step(smoke: config.Params, proces
     assert not (tmp_path / "out").exists()
 
 
-def test_images_come_at_every_snapshot(smoke: config.Params, processed: Path, tmp_path: Path) -> None:
+def test_images_come_at_every_snapshot(smoke: Params, processed: Path, tmp_path: Path) -> None:
     images: dict[int, torch.Tensor] = {}
-    training = make(smoke, processed, "dcgan-mnist")
+    training = make(smoke, processed, MNIST)
 
     def report(step: int, scalars: dict[str, float], img: torch.Tensor | None) -> None:
         if img is not None:
@@ -226,20 +238,14 @@ def test_images_come_at_every_snapshot(smoke: config.Params, processed: Path, tm
     assert images[12].dtype == torch.uint8
 
 
-def test_auc_counts_pairs_in_order() -> None:
-    real, gen = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[0.0], [1.0], [2.0], [4.0]]])
-    assert loop.auc(real, gen).tolist() == [(1 + 0.5 + 3) / 8]
-    assert loop.auc(real, real - 10).tolist() == [1.0]
-
-
-def test_an_update_done_several_times_is_that_many_updates(smoke: config.Params, processed: Path) -> None:
-    def trained(row: config.Experiment) -> torch.Tensor:
+def test_an_update_done_several_times_is_that_many_updates(smoke: Params, processed: Path) -> None:
+    def trained(row: Experiment) -> torch.Tensor:
         training = loop.start("x", row, smoke.datasets["mnist"].form, processed / "mnist", [0], CPU)
         for _ in range(2):
             loop.train_step(training)
         return torch.cat([weight.flatten() for weight in training.G.parameters()])
 
-    row = smoke.experiments["dcgan-mnist"]
+    row = smoke.published("dcgan-mnist")
     first, twice, again = row.schedule
     assert twice == again
     shorter = row.model_copy(update={"schedule": [first, twice.model_copy(update={"times": 2})]})
@@ -247,3 +253,43 @@ def test_an_update_done_several_times_is_that_many_updates(smoke: config.Params,
     assert torch.equal(trained(shorter), trained(row))
     once = row.model_copy(update={"schedule": [first, twice]})
     assert not torch.equal(trained(once), trained(row))
+
+
+@pytest.fixture
+def critic(smoke: Params, processed: Path) -> loop.Training:
+    return make(smoke, processed, MNIST, **CRITIC)
+
+
+def test_a_critic_sees_new_batches_and_mixtures_at_each_of_its_updates(
+    critic: loop.Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, torch.Tensor]] = []
+    of_D = critic.loss.of_D
+
+    def watched(D, real_img: torch.Tensor, gen_img: torch.Tensor, seed: int, index: int):  # type: ignore[no-untyped-def]
+        seen.append((index, real_img))
+        return of_D(D, real_img, gen_img, seed, index)
+
+    monkeypatch.setattr(critic.loss, "of_D", watched)
+    for _ in range(2):
+        loop.train_step(critic)
+    assert [index for index, _ in seen] == [0, 1, loop.MIX_STREAM, loop.MIX_STREAM + 1]
+    assert all(torch.equal(img, critic.real[i]) for i, (_, img) in enumerate(seen))
+
+
+def test_of_a_critic_no_share_that_is_told_right_is_recorded(critic: loop.Training) -> None:
+    done = loop.train_step(critic)
+    values = loop.summarised(critic, done)
+    assert set(values) == {"loss_D", "loss_G", "D_real", "D_gen", "auc_D", "spread", "twins", "grad_G"}
+    logits = torch.stack([one.real_logits.mean() for one in done.seen if one.real_logits is not None])
+    torch.testing.assert_close(values["D_real"], logits.detach().mean()[None])  # not its sigmoid
+
+
+def test_of_a_discriminator_outputs_are_probabilities(smoke: Params, processed: Path) -> None:
+    training = make(smoke, processed, MNIST)
+    assert isinstance(training.loss, NonSaturating)
+    done = loop.train_step(training)
+    values, real = loop.summarised(training, done), done.seen[0].real_logits
+    assert {"acc_D", "auc_D"} <= set(values)
+    assert real is not None
+    torch.testing.assert_close(values["D_real"], torch.sigmoid(real.detach()).mean()[None])

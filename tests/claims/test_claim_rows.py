@@ -1,0 +1,120 @@
+"""conf/claims.yaml: typed rows, and one line for what does not fit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from small import rows_at
+
+from repligan.claims import rows
+from repligan.compose import compose
+from repligan.core.errors import InputError
+from repligan.core.rows import checked, read_yaml
+from repligan.params import load as load_params
+from repligan.training.rows import RowId
+
+GOOD = """claims:
+  one:
+    source: S
+    says: It does
+    needs: laptop
+    tests:
+      - label: so much larger
+        value: {kind: snapshot, metric: fd, step: 3}
+        row: {experiment: even, variant: fast}
+        against: {experiment: even}
+        relation: ratio
+        rule: {kind: above, than: 1.0}
+"""
+
+
+def claims_of(folder: Path, text: str, scale: str = "laptop") -> dict[str, rows.Claim]:
+    (folder / "claims.yaml").write_text(text)
+    return rows.load(folder / "claims.yaml", rows_at(scale))
+
+
+def test_rows_are_typed(tmp_path: Path) -> None:
+    (test,) = claims_of(tmp_path, GOOD)["one"].tests
+    assert test.rows == [RowId(experiment="even", variant="fast"), RowId(experiment="even")]
+    (real,) = claims_of(tmp_path, GOOD.replace("{experiment: even}", "real"))["one"].tests
+    assert (real.against, real.rows) == (rows.REAL, [RowId(experiment="even", variant="fast")])
+
+
+LATENT = "{kind: latent, metric: shift}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("variant: fast", "variant: slow", "claims.one.tests.0: found row 'even/slow'; allowed: dcgan, dcgan/other,"),
+        ("{experiment: even}", "{experiment: odd}", "claims.one.tests.0: found row 'odd'; allowed: "),
+        ("experiment: even, variant: fast", "experiment: dcgan",
+         "claims.one.needs: found 'laptop' with dcgan on a stand-in for celeba; allowed: a scale with the real data"),
+        ("metric: fd", "metric: odd", "claims.one.tests.0.value.metric: found 'odd'; allowed: D_gen, D_real, acc_D,"),
+        ("metric: fd", "metric: shift", "claims.one.tests.0.value.metric: found 'shift'; allowed: D_gen,"),
+        ("{kind: snapshot, metric: fd, step: 3}", "{kind: latent, metric: fd}",
+         "claims.one.tests.0.value.metric: found 'fd'; allowed for latent: shift, factors_moved or nearer <operation>"),
+        ("{kind: snapshot, metric: fd, step: 3}", LATENT, "row.variant: found 'fast'; allowed for latent: 'published'"),
+        ("{kind: snapshot, metric: fd, step: 3}",
+         "{kind: variation, metric: loss_D, than: los, part: [0, 1]}", "value.than: found 'los'; allowed: D_gen,"),
+        ("{experiment: even}", "even", "tests.0.against.experiment: found none in 'even'; allowed: real, or a table"),
+        ("{experiment: even}", "{experiment: E}", "tests.0.against.experiment: found 'E'; allowed: a name of"),
+        ("{experiment: even}", "{name: even}", "tests.0.against.name: found an unknown key; allowed: experiment, var"),
+        ("{experiment: even, variant: fast}", "even", "claims.one.tests.0.row: found 'even'; allowed: "),
+        ("        relation: ratio\n", "", "tests.0.relation: found None; allowed: difference or ratio, just"),
+        ("relation: ratio", "relation: ratio\n        over: 1.0\n        under: 0.5", "over: found 1.0 beside under;"),
+        ("{kind: above, than: 1.0}", "{kind: share, most: 0.9}", "rule.kind: found 'share' of a relation; allowed:"),
+        ("{kind: above, than: 1.0}", "{kind: within, low: 1.0, high: 1.0}", "rule.high: found 1.0; allowed: above"),
+        ("        rule: {kind: above, than: 1.0}\n", "", "claims.one.tests: found no rule; allowed: at least one test"),
+        ("needs: laptop", "needs: tiny", "claims.one.needs: found 'tiny'; allowed: 'smoke', 'laptop' or 'full'"),
+        ("says:", "sais:", "claims.one.sais: found an unknown key; allowed: source, says, needs, tests"),
+        ("one:", "One:", "claims.One: found 'One'; allowed: a name of lower-case letters"),
+        ("claims:", "claim:", "claim: found an unknown key; allowed: claims"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named_in_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        claims_of(tmp_path, GOOD.replace(old, new, 1))
+    assert error.value.message.startswith(f"{tmp_path / 'claims.yaml'}: ")
+
+
+def test_below_its_scale_rows_may_be_missing(tmp_path: Path) -> None:
+    assert claims_of(tmp_path, GOOD.replace("variant: fast", "variant: slow"), "smoke")
+
+
+@pytest.mark.parametrize(
+    ("needs", "scale", "decided"),
+    [("smoke", "smoke", True), ("laptop", "smoke", False), ("laptop", "full", True), ("full", "of-mine", True)],
+)
+def test_a_scale_decides_what_needs_no_larger_one(needs: Any, scale: str, decided: bool) -> None:
+    test = {"label": "", "value": {"kind": "snapshot", "metric": "tv"}, "row": {"experiment": "even"},
+            "rule": {"kind": "above", "than": 0.0}}  # fmt: skip
+    claim = rows.Claim.model_validate({"source": "", "says": "", "needs": needs, "tests": [test]})
+    assert claim.decided_at(scale) == decided
+
+
+def test_the_claims_of_the_repository_are_well_formed() -> None:
+    path = ROOT / "conf" / "claims.yaml"
+    assert checked(path, rows.Claims, read_yaml(path)).claims
+
+
+@pytest.mark.parametrize("scale", ["laptop", "full"])
+def test_every_row_that_the_claims_need_is_there(tmp_path: Path, scale: str) -> None:
+    compose(scale, tmp_path / "params.yaml", ROOT / "conf")
+    params = load_params(tmp_path / "params.yaml")
+    claims = rows.load(ROOT / "conf" / "claims.yaml", params)
+    needed = {row for claim in claims.values() for test in claim.tests for row in test.rows}
+    assert needed - params.rows.keys() == set()
+    assert all(claim.decided_at(scale) for claim in claims.values()) == (scale == "full")
+    one = {row.variant: experiment for row, experiment in params.rows.items() if row.variant != "published"}
+    assert (one["hard-labels"].loss.smoothing, one["relu"].D.slope, one["gaussian-z"].z.kind) == (0, 0, "normal")
+    assert [u.update for u in one["one-g"].updates] == ["D", "G"]
+    assert [u.update for u in one["ten-d"].updates] == ["D"] * 10 + ["G"]
+    assert [u.update for u in one["ten-g"].updates] == ["D"] + ["G"] * 10
+    assert [one[f"input-{name}"].z.low for name in ("0-05", "5", "50")] == [0.05, 5, 50]
+    assert one["fast"].optimiser.lr == 0.01

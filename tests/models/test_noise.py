@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from repligan.models.noise import TrainingNoise, fixed_z
+from repligan.models.rows import Noise
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "mean", "std"),
+    [("bits", 0.0, 1.0, 0.5, 0.5), ("uniform", -1.0, 1.0, 0.0, 3**-0.5), ("normal", 1.0, 2.0, 1.0, 2.0),
+     ("constant", 0.5, 0.5, 0.5, 0.0)],
+)  # fmt: skip
+def test_moments(kind: str, low: float, high: float, mean: float, std: float) -> None:
+    noise = Noise(kind=kind, dim=10, low=low, high=high)
+    z = TrainingNoise(noise, range(20), 30)[7]
+    assert (z.shape, z.dtype) == ((20, 30, 10), torch.float32)
+    assert z.mean().item() == pytest.approx(mean, abs=0.08)
+    assert z.std().item() == pytest.approx(std, abs=0.05)
+
+
+def test_fixed_z_stays_and_differs_by_index() -> None:
+    noise = Noise(kind="uniform", dim=4, low=-1.0, high=1.0)
+    assert torch.equal(fixed_z(noise, 0, 5), fixed_z(noise, 0, 5))
+    assert not torch.equal(fixed_z(noise, 0, 5, "evaluation_z", 0), fixed_z(noise, 0, 5, "evaluation_z", 1))

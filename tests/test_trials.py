@@ -1,0 +1,255 @@
+"""Trials: trained and measured once, known by what decides their bits, the same whatever runs beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from repligan.core import code, runtime
+from repligan.core.errors import InputError
+from repligan.core.files import arrays, read_json, tree_digest, write_json
+from repligan.core.signals import Stop
+from repligan.engines import LocalProcesses, ThisProcess
+from repligan.evaluation import comparison
+from repligan.evaluation.rows import CnnReference
+from repligan.metrics.intervals import summary
+from repligan.params import Params
+from repligan.store import Store
+from repligan.training import loop
+from repligan.training.rows import RowId
+from repligan.trials import TRIALS, Trial, Workshop, trials_of
+
+CPU = torch.device("cpu")
+NAME = "dcgan-mnist"
+SHORT = {"steps": 4, "snapshot_every": 2, "log_every": 2, "threads": 1}
+
+
+def short(params: Params, seeds: int = 2) -> Params:
+    """dcgan-mnist for a few steps, with one variant of `seeds` seeds."""
+    experiments = params.model_dump(mode="json")["experiments"]
+    variants = {"hard-labels": {"loss": {"smoothing": 0.0}, "seeds": seeds}}
+    experiments[NAME] |= SHORT | {"variants": variants}
+    tables = params.model_dump(mode="json") | {"experiments": experiments}
+    tables["evaluations"][NAME] |= {"milestones": [0, 4]}
+    return Params.model_validate(tables)
+
+
+@pytest.fixture(scope="module")
+def workshop(smoke: Params, processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("reference")
+    row = smoke.references["mnist"]
+    assert isinstance(row, CnnReference)
+    compared, learned = comparison.make(row, processed / "mnist", folder, CPU)
+    card = row.model_dump(mode="json") | learned | {"floor": summary(compared.floor())}
+    write_json(folder / "card.json", card)
+    store = Store(tmp_path_factory.mktemp("store"))
+    return Workshop(short(smoke), processed / "mnist", folder, store)
+
+
+@pytest.fixture(scope="module")
+def made(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs, evaluation and metrics of all rows."""
+    return produce(workshop, tmp_path_factory.mktemp("made"))
+
+
+def produce(workshop: Workshop, out: Path, engine: Any = None) -> Path:
+    engine = engine or LocalProcesses()
+    (out / "runs").mkdir(parents=True)
+    (out / "evaluation").mkdir()
+    engine.run("train", workshop.training_jobs(NAME))
+    workshop.write_runs(NAME, out / "runs")
+    engine.run("measure", workshop.measuring_jobs(NAME, out / "runs"))
+    write_json(out / "metrics.json", workshop.write_evaluation(NAME, out / "runs", out / "evaluation"))
+    return out
+
+
+def test_a_table_a_row_with_a_column_a_seed(made: Path) -> None:
+    for variant, seeds, steps in (("published", 1, [0, 2, 4]), ("hard-labels", 2, [4])):
+        values, note = arrays(made / "evaluation" / f"{variant}.safetensors")
+        assert {one.shape[1] for one in values.values()} == {seeds}
+        assert (note["steps"]["fd_cnn_64"], note["steps"]["loss_D"]) == (steps, [2, 4])
+        assert {"acc_D", "grad_G", "covered", "acc_D_heldout"} <= values.keys()
+        assert note["row"]["loss"]["smoothing"] == (0.1 if variant == "published" else 0.0)
+        assert note["real"].keys() >= {"fd_cnn_64", "precision"}
+    several = arrays(made / "evaluation" / "hard-labels.safetensors")[0]["fd_cnn_64"]
+    assert (several[:, 0] != several[:, 1]).all()
+    metrics = read_json(made / "metrics.json")
+    assert (metrics["variants"]["hard-labels"]["seeds"], metrics["model"]["step"]) == (2, 4)
+    assert {"step_0", "step_4", "best", "alarms", "end"} <= metrics.keys()
+
+
+def test_weights_are_kept_where_the_row_says_so(made: Path) -> None:
+    kept = {str(path.parent.relative_to(made / "runs")) for path in (made / "runs").rglob("step_*.safetensors")}
+    assert kept == {"published/0-0"}
+    listed = read_json(made / "runs" / TRIALS)
+    assert [(one["variant"], one["seeds"], one["kept"], len(one["weights"])) for one in listed] == [
+        ("published", [0, 0], True, 3),
+        ("hard-labels", [0, 0], False, 3),
+        ("hard-labels", [1, 1], False, 3),
+    ]
+
+
+def test_the_engine_and_how_many_run_at_a_time_change_no_bit(
+    workshop: Workshop, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 5)
+    produce(replace(workshop, store=Store(tmp_path / "a")), tmp_path / "many")
+    produce(replace(workshop, store=Store(tmp_path / "b")), tmp_path / "here", ThisProcess())
+    assert tree_digest(tmp_path / "many", "**/*.*") == tree_digest(made, "**/*.*")
+    assert tree_digest(tmp_path / "here", "**/*.*") == tree_digest(made, "**/*.*")
+
+
+def test_a_trial_is_the_training_alone(workshop: Workshop, made: Path, tmp_path: Path) -> None:
+    row = workshop.params.rows[RowId(experiment=NAME, variant="hard-labels")]
+    form = workshop.params.datasets["mnist"].form
+    training = loop.start("alone", row, form, workshop.processed, [1], CPU)
+    torch.set_num_threads(row.threads)
+    loop.train(training, tmp_path / "run", tmp_path / "work", {}, lambda *_: None, Stop())
+    alone = arrays(tmp_path / "run" / "history.safetensors")[0]
+    among = arrays(made / "evaluation" / "hard-labels.safetensors")[0]
+    assert all((among[key][:, 1:] == alone[key]).all() for key in alone)
+
+
+def test_what_is_finished_is_not_done_again(workshop: Workshop, made: Path, tmp_path: Path) -> None:
+    assert workshop.training_jobs(NAME) == workshop.measuring_jobs(NAME, made / "runs") == []
+    more = replace(workshop, params=short(workshop.params, seeds=4))
+    jobs = more.training_jobs(NAME)
+    assert [str(job.call.args[0]) for job in jobs] == [f"{NAME}/hard-labels seed {seed}" for seed in (2, 3)]  # type: ignore[attr-defined]
+
+
+def changed(**changes: Any) -> Callable[[Params], Params]:
+    def change(params: Params) -> Params:
+        tables = params.model_dump(mode="json")
+        tables["experiments"][NAME] |= changes
+        return Params.model_validate(tables)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "trains"),
+    [
+        (changed(batch=15), True),
+        (changed(loss={"kind": "bce", "halves": "sum", "smoothing": 0.2}), True),
+        (changed(steps=6, snapshot_every=2), True),
+        (changed(keep_weights=0), False),
+        (changed(seeds=2), True),
+        (lambda p: p.model_copy(update={"runtime": p.runtime.model_copy(update={"precision": "fast"})}), True),
+        (lambda p: p.model_copy(update={"scale": "other"}), False),
+    ],
+    ids=["batch", "loss", "steps", "keep", "seeds", "precision", "scale"],
+)
+def test_a_row_is_trained_again_where_its_bits_may_differ(
+    workshop: Workshop, made: Path, change: Callable[[Params], Params], trains: bool
+) -> None:
+    assert bool(replace(workshop, params=change(workshop.params)).training_jobs(NAME)) == trains
+
+
+def test_other_data_code_or_versions_train_again(
+    workshop: Workshop, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(workshop.processed, tmp_path / "data")
+    assert replace(workshop, processed=tmp_path / "data").training_jobs(NAME) == []
+    img = np.load(tmp_path / "data" / "train.npy")
+    img[0, 0, 0, 0] ^= 1
+    shutil.copytree(tmp_path / "data", tmp_path / "other")
+    np.save(tmp_path / "other" / "train.npy", img)
+    assert len(replace(workshop, processed=tmp_path / "other").training_jobs(NAME)) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(code, "digest", lambda roots: "another")
+        assert len(workshop.training_jobs(NAME)) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr("repligan.trials.version", lambda name: "0")
+        assert len(workshop.training_jobs(NAME)) == 3
+
+
+def test_weights_that_are_not_kept_are_trained_again(workshop: Workshop, made: Path, tmp_path: Path) -> None:
+    elsewhere = replace(workshop, store=Store(tmp_path / "store"))
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    ThisProcess().run("measure", elsewhere.measuring_jobs(NAME, tmp_path / "runs"))
+    (tmp_path / "evaluation").mkdir()
+    elsewhere.write_evaluation(NAME, tmp_path / "runs", tmp_path / "evaluation")
+    assert tree_digest(tmp_path / "evaluation", "**/*.*") == tree_digest(made / "evaluation", "**/*.*")
+    listed = read_json(tmp_path / "runs" / TRIALS)
+    listed[1]["weights"] = dict.fromkeys(listed[1]["weights"], "0" * 64)
+    write_json(tmp_path / "runs" / TRIALS, listed)
+    with pytest.raises(InputError, match="found other weights of dcgan-mnist/hard-labels seed 0"):
+        ThisProcess().run("measure", elsewhere.measuring_jobs(NAME, tmp_path / "runs"))
+
+
+def test_runs_of_other_trials_are_refused(workshop: Workshop, made: Path) -> None:
+    more = replace(workshop, params=short(workshop.params, seeds=3))
+    with pytest.raises(InputError, match=r"trials\.json: found other trials than params\.yaml has"):
+        more.measuring_jobs(NAME, made / "runs")
+
+
+def test_seeds_are_trials_one_by_one_or_in_stacks(smoke: Params) -> None:
+    toy, images = (smoke.published(name) for name in ("even", NAME))
+    row = RowId(experiment="any")
+
+    def seeds(experiment: Any, count: int) -> list[range]:
+        return [trial.seeds for trial in trials_of(row, experiment.model_copy(update={"seeds": count}))]
+
+    assert seeds(images, 3) == [range(1), range(1, 2), range(2, 3)]
+    assert seeds(toy, 2500) == [range(1000), range(1000, 2000), range(2000, 2500)]
+    assert str(Trial(row, toy, range(1000, 2000))) == "any seed 1000-1999"
+
+
+class Stage:
+    """The train stage of `even` with a variant, which takes some seconds, in a folder of its own."""
+
+    def __init__(self, folder: Path, processed: Path, params: Params):
+        self.folder = folder
+        tables = params.model_dump(mode="json")
+        tables["experiments"]["even"] |= {"steps": 1500, "snapshot_every": 500}
+        tables["evaluations"]["even"] |= {"milestones": []}
+        write_json(folder / "params.yaml", tables)  # JSON is YAML
+        shutil.copytree(processed / "even", folder / "data")
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, str(ROOT / "stages" / "train.py"), "even", "data", "out"]
+        environment = os.environ | {"REPLIGAN_CHECKPOINT_SECONDS": "0.2"}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def finish(self) -> tuple[str, str]:
+        """What it tells, and a digest of what it makes."""
+        process = self.start()
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+        return told, tree_digest(self.folder / "out", "**/*.*")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(processed: Path, smoke: Params, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return Stage(tmp_path_factory.mktemp("undisturbed"), processed, smoke).finish()[1]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_stage_goes_on_where_it_was(
+    undisturbed: str, processed: Path, smoke: Params, tmp_path: Path, signum: signal.Signals
+) -> None:
+    stage = Stage(tmp_path, processed, smoke)
+    process = stage.start()
+    for _ in range(600):
+        if list(tmp_path.glob(".work/trials/*.unfinished/0*.safetensors")):
+            break
+        time.sleep(0.05)
+    process.send_signal(signum)  # to the parent only: its trainings must end too
+    process.communicate(timeout=30)  # until none of them holds stderr any more
+    assert process.returncode == (143 if signum == signal.SIGTERM else -9)
+    told, made = stage.finish()
+    assert "going on from step" in told
+    assert made == undisturbed

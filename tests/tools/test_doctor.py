@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from repligan import tracking
+from repligan.core import runtime
+from repligan.params import Params
+from repligan.store import Store
+from repligan.tools import doctor
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("requirements.lock", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("REPLIGAN_TRIALS", raising=False)
+    return tmp_path
+
+
+def wrong(repo: Path, params: Params) -> str:
+    return "\n".join(line for _, lines in doctor.examine(repo, params) for line in lines)
+
+
+def test_a_healthy_machine_has_nothing(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 256)
+    assert wrong(repo, smoke) == ""
+
+
+def test_another_version_than_the_locked_one(repo: Path, smoke: Params) -> None:
+    lock = repo / "requirements.lock"
+    lock.write_text(lock.read_text().replace("\nclick==", "\nclick==0.1.") + "\nno-such-package==1.0 \\\n")
+    assert "click: found 8" in wrong(repo, smoke)
+    assert "no-such-package: found nothing, locked ==1.0" in wrong(repo, smoke)
+
+
+def test_too_few_cores_no_avx2_and_no_room(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 1)
+    monkeypatch.setattr(doctor, "_cpu_flags", lambda: ["sse2"])
+    monkeypatch.setattr(doctor, "ENOUGH_DISK", 10**18)
+    said = wrong(repo, smoke)
+    many = [doctor.key_of(row) for row, experiment in smoke.rows.items() if experiment.threads > 1]
+    assert many
+    assert all(f"{key}.threads: found" in said for key in many)
+    assert "found no AVX2" in said
+    assert "GB free" in said
+
+
+def test_files_that_dvc_counts_and_git_does_not_have(repo: Path, smoke: Params) -> None:
+    (repo / "src/repligan/models/notes.txt").write_text("mine")
+    (repo / "src/repligan/models/__pycache__").mkdir()
+    (repo / "src/repligan/models/__pycache__/x.pyc").write_text("")
+    said = wrong(repo, smoke)
+    assert "src/repligan/models/notes.txt: not in git, yet part of a stage's hash" in said
+    assert "pyc" not in said
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_moved_mlflow_store_and_a_file_store(repo: Path, smoke: Params, tmp_path: Path) -> None:
+    tracking.open_store()
+    assert wrong(repo, smoke) == ""
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    moved.mkdir()
+    for name in ("mlflow.db", "requirements.lock", "dvc.yaml"):
+        shutil.copy(repo / name, moved)
+    (moved / "mlruns").mkdir()
+    os.chdir(moved)
+    said = wrong(moved, smoke)
+    assert "the folder was moved" in said
+    assert "a file store, which MLflow cannot read" in said
+
+
+def test_a_stopped_training_waits(repo: Path, smoke: Params) -> None:
+    (repo / ".work/trials/abc.unfinished").mkdir(parents=True)
+    assert ".work/trials/abc.unfinished: a stopped training" in wrong(repo, smoke)
+
+
+def test_the_size_of_the_store_is_told_and_not_wrong(repo: Path, smoke: Params) -> None:
+    Store(repo / ".work/trials").get(
+        {"what": "training"}, lambda out, _: {"bytes": (out / "x").write_bytes(b"1" * 5000)}
+    )
+    said, found = doctor.examine(repo, smoke)[-1]
+    assert "1 entries, 5." in said
+    assert "`repligan trials empty`" in said
+    assert found == []
+
+
+def test_hand_edits_of_params_are_told(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repo / "conf").mkdir()
+    (repo / "params.yaml").touch()
+    monkeypatch.setattr(doctor.compose, "edited", lambda params, conf: [f"{params.name}: edited"])
+    assert "params.yaml: edited" in wrong(repo, smoke)
