@@ -26,11 +26,11 @@ def graph() -> nx.DiGraph:
 def draw(out: Path) -> None:
     """Write the picture to `out`; an arrow that follows from two others is left out."""
     whole = graph()
-    shown = nx.transitive_reduction(whole)
+    shown = nx.DiGraph(sorted(nx.transitive_reduction(whole).edges))  # sorted: sets have an order of their own
+    place = {}
     for level, names in enumerate(nx.topological_generations(whole)):
-        for name in names:
-            shown.nodes[name]["level"] = -level
-    place = nx.multipartite_layout(shown, subset_key="level", align="horizontal")
+        for i, name in enumerate(sorted(names)):
+            place[name] = (i - (len(names) - 1) / 2, -level)
     figure, axes = plt.subplots(figsize=(7, 8), layout="constrained")
     boxes = {"boxstyle": "round,pad=0.35", "facecolor": "#e8eef6", "edgecolor": "#2f6fb3"}
     nx.draw_networkx_edges(shown, place, ax=axes, edge_color="#888888", node_size=1600, arrowsize=11)
