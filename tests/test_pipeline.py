@@ -194,7 +194,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "trials.py": (("train", "evaluate"), (*EARLY, "claims", "report")),
     "evaluation/latent.py": (("reference", "evaluate"), ("fetch", "preprocess", "train", "claims", "report")),
     "metrics/kernel.py": (("reference", "evaluate", "claims", "report"), ("fetch", "preprocess", "train")),
-    "data/download.py": (EARLY, ("train", "evaluate", "claims", "report")),
+    "data/download.py": (("fetch", "preprocess"), ("reference", "train", "evaluate", "claims", "report")),
     "core/files.py": ((*EARLY, "train", "evaluate", "claims", "report"), ()),
 }
 
