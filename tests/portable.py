@@ -20,7 +20,8 @@ from repligan.params import Params, load
 from repligan.store import Store
 
 TOY = {"seeds": 33, "steps": 12, "snapshot_every": 6}
-IMAGES = {"steps": 3, "snapshot_every": 3, "log_every": 1}
+# A z of 8: emulated, walking along 100 components takes minutes.
+IMAGES = {"steps": 3, "snapshot_every": 3, "log_every": 1, "z": {"dim": 8}}
 VARIANT = {"seeds": 1, "steps": 1, "snapshot_every": 1, "log_every": 1, "batch": 4}
 EXPERIMENTS = {
     "even": TOY | {"variants": {}},
@@ -28,8 +29,9 @@ EXPERIMENTS = {
     "dcgan-mnist": IMAGES,
     "dcgan-anime": IMAGES,
 }
+CLOCK = {name: {key: row[key] for key in ("steps", "snapshot_every")} for name, row in EXPERIMENTS.items()}
 VARIANTS = ("d-alone", "control", "wgan-gp", "resnet")  # each with other code; the rest differ in values
-WALK = {"num": 2, "midpoints": 1, "pairs": 1, "frames": 3}
+WALK = {"num": 2, "midpoints": 1, "pairs": 1, "frames": 3, "components": [0, 5]}
 PICTURED = ("bits1010", "dcgan-anime")
 DRAWN_CLAIMS = ("even-start", "img-smoothing")
 
@@ -48,7 +50,7 @@ def smaller(params: Params) -> Params:
     for table in ("evaluations", "reports"):
         tables[table] = {name: tables[table][name] for name in experiments}
     for name, row in tables["evaluations"].items():
-        row["milestones"] = params.published(name).model_copy(update=EXPERIMENTS[name]).snapshot_steps()
+        row["milestones"] = params.published(name).model_copy(update=CLOCK[name]).snapshot_steps()
         if name.startswith("dcgan"):
             row |= {"variants_num": 16, "walk": row.get("walk", {}) | WALK}
     for name, dataset in params.datasets.items():
