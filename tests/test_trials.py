@@ -18,9 +18,10 @@ import pytest
 import torch
 from conftest import ROOT
 
+from repligan import trials
 from repligan.core import code, runtime
 from repligan.core.errors import InputError
-from repligan.core.files import arrays, read_json, tree_digest, write_json
+from repligan.core.files import array_bytes, arrays, read_json, tree_digest, write_bytes, write_json
 from repligan.core.signals import Stop
 from repligan.engines import LocalProcesses, ThisProcess
 from repligan.evaluation import comparison
@@ -100,6 +101,37 @@ def test_weights_are_kept_where_the_row_says_so(made: Path) -> None:
         ("hard-labels", [0, 0], False, 3),
         ("hard-labels", [1, 1], False, 3),
     ]
+
+
+def test_of_a_toy_the_first_stacks_keep_their_weights(
+    smoke: Params, processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "STACK", 4)
+    small = {"seeds": 10, "steps": 1, "snapshot_every": 1, "log_every": 1, "variants": {}}
+    tables = smoke.model_dump(mode="json")
+    tables["evaluations"]["even"] |= {"milestones": []}
+    for keeps, expected in ((3, [True, True, True]), (2, [True, True, False]), (0, [False, False, False])):
+        tables["experiments"]["even"] |= small | {"keep_weights": keeps}
+        runs = tmp_path / str(keeps)
+        made = Workshop(Params.model_validate(tables), processed / "even", tmp_path, Store(tmp_path / "store"))
+        made.write_runs("even", runs)
+        assert [one["kept"] for one in read_json(runs / TRIALS)] == expected
+
+
+def test_alarms_are_read_from_what_was_recorded(workshop: Workshop, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    recorded = tmp_path / "runs" / "published" / "0-0" / "history.safetensors"
+    history, note = arrays(recorded)
+    limits = workshop.params.published(NAME).alarms
+    assert limits
+    write_bytes(recorded, array_bytes({key: np.zeros_like(one) for key, one in history.items()}, note))
+    assert workshop.measuring_jobs(NAME, tmp_path / "runs") == []
+    for lasting, expected in ((1, ["G collapses"]), (5, [])):
+        row = changed(alarms=limits.model_dump(mode="json") | {"lasting": lasting})(workshop.params)
+        found = replace(workshop, params=row)
+        (tmp_path / str(lasting)).mkdir()
+        metrics = found.write_evaluation(NAME, tmp_path / "runs", tmp_path / str(lasting))
+        assert [alarm["kind"] for alarm in metrics["alarms"]] == expected
 
 
 def test_the_engine_and_how_many_run_at_a_time_change_no_bit(

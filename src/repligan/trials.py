@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
 TRIALS = "trials.json"
-MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads", "alarms", "log_every"}
+MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
 
 
@@ -78,9 +78,14 @@ class Trial:
         return f"{self.row.variant}/{self.seeds[0]}-{self.seeds[-1]}"
 
 
+def trial_size(experiment: Experiment) -> int:
+    """Seeds in a whole trial: a stack of a toy, one of an image GAN."""
+    return STACK if experiment.stacked else 1
+
+
 def trials_of(row: RowId, experiment: Experiment) -> Iterator[Trial]:
     """The trials of a row: seeds from 0, one by one or in stacks."""
-    size = STACK if experiment.stacked else 1
+    size = trial_size(experiment)
     for first in range(0, experiment.seeds, size):
         yield Trial(row, experiment, range(first, min(first + size, experiment.seeds)))
 
@@ -179,7 +184,6 @@ class Workshop:
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
             from repligan.evaluation import evaluate
-            from repligan.training.alarms import raised
 
             row, dataset = trial.experiment, self.params.datasets[trial.experiment.dataset]
             device = runtime.device(self.params.runtime, row.threads)
@@ -189,12 +193,7 @@ class Workshop:
             )
             steps = sorted(_step(name) for name in weights)
             done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
-            alarms = raised(from_file(run / HISTORY)[0], row.alarms, row.log_every) if row.alarms else []
-            note = {
-                "steps": done.steps,
-                "metrics": list(done.stats),  # in their order, which the file does not keep
-                "alarms": [alarm._asdict() for alarm in alarms],
-            }
+            note = {"steps": done.steps, "metrics": list(done.stats)}  # in their order, which the file does not keep
             write_bytes(out / STATS, array_bytes(done.stats, note))
             write_bytes(out / PICTURES, to_bytes(done.pictures))
             if walk := self._walk(trial):
@@ -312,11 +311,11 @@ class Workshop:
             entry, place = self.train(trial), out / trial.place
             place.mkdir(parents=True)
             weights = {file: one for file, one in entry.files.items() if file != HISTORY}
-            kept = weights if trial.seeds[0] < trial.experiment.keep_weights * len(trial.seeds) else {}
-            for file in (HISTORY, *kept):
+            is_kept = trial.seeds[0] // trial_size(trial.experiment) < trial.experiment.keep_weights
+            for file in (HISTORY, *(weights if is_kept else ())):
                 shutil.copy(entry.path / file, place / file)
             seeds = [trial.seeds[0], trial.seeds[-1]]
-            listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": bool(kept), "weights": weights})
+            listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": is_kept, "weights": weights})
         write_bytes(out / TRIALS, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
 
     def recorded(self, name: str, runs: Path) -> Iterator[tuple[Trial, dict[str, str], bool]]:
@@ -343,6 +342,8 @@ class Workshop:
         A table <variant>.safetensors for each row; of the published one also losses.csv, curves.csv,
         pictures.safetensors and the folder walk.
         """
+        from repligan.training.alarms import raised
+
         results, first = {}, None
         parts: dict[RowId, list[RowResult]] = {}
         for trial, weights, _ in self.recorded(name, runs):
@@ -350,9 +351,11 @@ class Workshop:
             if entry is None:
                 raise InputError(f"{self.store.folder}: found no measurement of {trial}; run the same command again")
             first = first or entry
-            history, (stats, note) = arrays(runs / trial.place / HISTORY)[0], arrays(entry.path / STATS)
+            one, history, (stats, note) = trial.experiment, runs / trial.place / HISTORY, arrays(entry.path / STATS)
             stats = {key: stats[key] for key in note["metrics"]}
-            part = RowResult(trial.experiment, note["steps"], history, stats, note["alarms"])
+            alarms = raised(from_file(history)[0], one.alarms, one.log_every) if one.alarms else []
+            said = [alarm._asdict() for alarm in alarms]
+            part = RowResult(one, note["steps"], arrays(history)[0], stats, said)
             parts.setdefault(trial.row, []).append(part)
         for row, found in parts.items():
             results[row] = joined(self.params.rows[row], found)
@@ -397,7 +400,7 @@ def measuring_roots(row: Experiment, walks: bool) -> list[code.Definition]:
     home = "repligan.evaluation"
     walking = [(f"{home}.latent", name) for name in ("pictures", "scores")] if walks else []
     measuring = [(f"{home}.evaluate", name) for name in ("evaluate", "measure_of")]
-    return [*measuring, *walking, ("repligan.training.alarms", "raised"), *_members(row, row.loss)]
+    return [*measuring, *walking, *_members(row, row.loss)]
 
 
 def _members(row: Experiment, *more: object) -> list[code.Definition]:
