@@ -26,7 +26,7 @@ def start(params: Path, out: Path, *emulator: str) -> subprocess.Popen[str]:
 
 
 def hashes(process: subprocess.Popen[str]) -> list[str]:
-    out, said = process.communicate()
+    out, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     return out.splitlines()
 

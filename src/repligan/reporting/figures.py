@@ -46,11 +46,14 @@ plt.rcParams.update(
 )
 
 
-def draw(results: Sequence[Result], claims: Ledger, values: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+def draw(
+    results: Sequence[Result], claims: Ledger, values: Mapping[str, np.ndarray], processes: int = 2
+) -> dict[str, bytes]:
     """All figures as PNG: overview, of each experiment losses, curves, samples and walks as "name-kind", of each
     measured claim "claim-name".
 
-    Two processes draw: of a short pipeline's report, most is layout.
+    Two processes draw: of a short pipeline's report, most is layout. They are forked, so a process that has used
+    torch's threads has to draw by itself: with 1.
     """
     todo: dict[str, Callable[[], Figure]] = {"overview": partial(overview, results)}
     for result in results:
@@ -62,7 +65,9 @@ def draw(results: Sequence[Result], claims: Ledger, values: Mapping[str, np.ndar
         places = [(f"{entry.id}.{i}", test) for i, test in entry.tested.items() if test.rule]
         if decisive := [(test, values[place]) for place, test in places if place in values]:
             todo[f"claim-{entry.id}"] = partial(claim, decisive)
-    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+    if processes == 1:
+        return {name: png(make) for name, make in todo.items()}
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
         return dict(zip(todo, pool.map(png, todo.values()), strict=True))
 
 
