@@ -1,0 +1,1 @@
+"""Ratios of speed; see docs/performance.md."""
