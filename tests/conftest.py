@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import emulated
 import pytest
 
 from repligan.compose import compose
 from repligan.core import runtime
 from repligan.params import Params, load
 
-ROOT = Path(__file__).parents[1]
+ROOT = emulated.ROOT
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=True))
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+COMPUTING = pytest.StashKey[dict[str, emulated.Computing]]()
+FOLDER = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The emulated CPUs come last: they compute beside all the rest."""
+    items.sort(key=lambda item: item.path.name == "test_portable.py")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start them, where they are asked for."""
+    if session.items and session.items[-1].path.name == "test_portable.py" and not session.config.option.collectonly:
+        session.config.stash[FOLDER] = folder = Path(tempfile.mkdtemp(prefix="repligan-emulated-"))
+        session.config.stash[COMPUTING] = emulated.start_all(folder)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End those that nobody waited for."""
+    for computing in session.config.stash.get(COMPUTING, {}).values():
+        computing.process.kill()
+        computing.process.wait()
+    if folder := session.config.stash.get(FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def computing(pytestconfig: pytest.Config) -> dict[str, emulated.Computing]:
+    return pytestconfig.stash[COMPUTING]
 
 
 @pytest.fixture(scope="session")
