@@ -265,6 +265,7 @@ class Workshop:
         return {
             "device": runtime.kind_of_device(set_up),
             "precision": set_up.precision,
+            "bfloat16": set_up.precision == "fast" and runtime.native_bfloat16(),
             "deterministic": set_up.deterministic,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         }

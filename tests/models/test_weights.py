@@ -34,7 +34,7 @@ def test_what_is_packed_is_unpacked(smoke: Params, row: RowId) -> None:
 
 
 def test_packed_tensors_have_a_seed_axis(smoke: Params) -> None:
-    assert pack(*built(smoke, EVEN, range(8)), 3)["G.weight0"].shape == (3, 7, 7)
+    assert pack(*built(smoke, EVEN, range(8)), 3)["G.layer0"].shape == (3, 8, 7)
     assert pack(*built(smoke, MNIST, [0]), 1)["D.net.0.weight"].shape[0] == 1
 
 

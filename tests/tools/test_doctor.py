@@ -47,7 +47,7 @@ def test_another_version_than_the_locked_one(repo: Path, smoke: Params) -> None:
 
 def test_too_few_cores_no_avx2_and_no_room(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "cores", lambda: 1)
-    monkeypatch.setattr(doctor, "_cpu_flags", lambda: ["sse2"])
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: ["sse2"])
     monkeypatch.setattr(doctor, "ENOUGH_DISK", 10**18)
     said = wrong(repo, smoke)
     many = [doctor.key_of(row) for row, experiment in smoke.rows.items() if experiment.threads > 1]

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from repligan.core import runtime
 from repligan.core.files import from_file, tree_digest
 from repligan.core.signals import Stop
+from repligan.models.mlp import StackedMlp
 from repligan.params import Params
 from repligan.training import loop
 from repligan.training.losses import NonSaturating
@@ -107,7 +109,7 @@ def test_even_updates_G_first_and_shows_D_the_same_images(smoke: Params, process
     z, real = fresh.noise[0], fresh.real[0]
     gen_img = fresh.G(z).detach()
     done = loop.train_step(training)
-    assert not torch.equal(fresh.G.weight0, training.G.weight0)
+    assert not torch.equal(fresh.G.flat, training.G.flat)
     # G's loss is that against the untrained D; D then sees the images of the untrained G.
     torch.testing.assert_close(done.losses["G"][0], bce(fresh.D(gen_img), 1))
     torch.testing.assert_close(done.seen[0].gen_logits, fresh.D(gen_img))
@@ -120,8 +122,12 @@ def test_bits1010_is_the_articles_step(smoke: Params, processed: Path) -> None:
     """Against the step written out in plain torch for one seed."""
     training, fresh = make(smoke, processed, BITS), make(smoke, processed, BITS)
     seed = 3
-    D = [p.detach()[seed].clone().requires_grad_() for p in fresh.D.parameters()]
-    G = [p.detach()[seed].clone().requires_grad_() for p in fresh.G.parameters()]
+
+    def parts(net: StackedMlp) -> list[torch.Tensor]:
+        layers = [layer.detach()[:, :, seed].clone() for layer in net.layers()]
+        return [part.clone().requires_grad_() for layer in layers for part in (layer[:-1], layer[-1])]
+
+    D, G = parts(fresh.D), parts(fresh.G)
 
     def forward(net: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         for weight, bias in zip(net[::2], net[1::2], strict=True):
@@ -142,8 +148,8 @@ def test_bits1010_is_the_articles_step(smoke: Params, processed: Path) -> None:
     done = loop.train_step(training)
     found = [done.losses["D"][0][seed], done.losses["D"][1][seed], done.losses["G"][0][seed]]
     torch.testing.assert_close(torch.stack(found), torch.tensor(expected))
-    for stacked, plain in zip([*training.D.parameters(), *training.G.parameters()], [*D, *G], strict=True):
-        torch.testing.assert_close(stacked[seed], plain)
+    for stacked, plain in zip([*parts(training.D), *parts(training.G)], [*D, *G], strict=True):
+        torch.testing.assert_close(stacked, plain)
 
 
 def test_dcgan_mnist_gives_G_two_updates_on_the_same_z_and_smooths_real_labels(smoke: Params, processed: Path) -> None:
@@ -198,11 +204,29 @@ def test_a_step_is_the_articles_loop_with_torchs_own_optimisers(
 
 
 def test_G_learns_while_D_is_frozen_and_only_then(smoke: Params, processed: Path) -> None:
-    training = make(smoke, processed, EVEN)
-    loop.train_step(training)  # ends with D's update
-    assert all(p.requires_grad and p.grad is not None for p in training.D.parameters())
-    training.freeze_D(True)
+    training = make(smoke, processed, MNIST)
+    loop.train_step(training)  # ends with G's update
     assert not any(p.requires_grad for p in training.D.parameters())
+    gen_img = training.gradients.generate(training.noise[1], kept=False)
+    training.gradients.of_D(training.real[1], gen_img, 0, 0, told=True)
+    assert all(p.requires_grad and p.grad is not None for p in training.D.parameters())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_fast_is_bfloat16_only_where_the_cpu_has_it(
+    smoke: Params, processed: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(runtime, "native_bfloat16", lambda: native)
+    row, form = smoke.published("dcgan-mnist"), smoke.datasets["mnist"].form
+    seen = set()
+    fast = loop.start("x", row, form, processed / "mnist", [0], CPU, "fast")
+    plain = loop.start("x", row, form, processed / "mnist", [0], CPU)
+    for module in fast.D.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda module, given, out: seen.add(out.dtype))
+    found = [loop.train_step(training).losses["D"][0] for training in (fast, plain)]
+    assert seen == {torch.bfloat16 if native else torch.float32}
+    torch.testing.assert_close(found[0], found[1], rtol=0.05, atol=0.05)
 
 
 def test_d_alone_trains_no_G(smoke: Params, processed: Path) -> None:
@@ -215,9 +239,9 @@ def test_d_alone_trains_no_G(smoke: Params, processed: Path) -> None:
 
 def test_a_non_finite_loss_stops_and_names_the_step(smoke: Params, processed: Path, tmp_path: Path) -> None:
     training = make(smoke, processed, EVEN)
-    training.D.weight0.data[3] = float("nan")
+    training.D.flat.data[3] = float("nan")
     with pytest.raises(
-        loop.TrainingError, match="even: the loss is not finite at step 1; the state of step 0"
+        loop.TrainingError, match="even: found weights that are not finite after step 10; the state of step 0"
     ) as error:
         train(training, tmp_path)
     assert error.value.exit_code == 1
@@ -264,13 +288,13 @@ def test_a_critic_sees_new_batches_and_mixtures_at_each_of_its_updates(
     critic: loop.Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, torch.Tensor]] = []
-    of_D = critic.loss.of_D
+    of_D = critic.gradients.loss.of_D
 
     def watched(D, real_img: torch.Tensor, gen_img: torch.Tensor, seed: int, index: int):  # type: ignore[no-untyped-def]
         seen.append((index, real_img))
         return of_D(D, real_img, gen_img, seed, index)
 
-    monkeypatch.setattr(critic.loss, "of_D", watched)
+    monkeypatch.setattr(critic.gradients.loss, "of_D", watched)
     for _ in range(2):
         loop.train_step(critic)
     assert [index for index, _ in seen] == [0, 1, loop.MIX_STREAM, loop.MIX_STREAM + 1]
@@ -287,7 +311,7 @@ def test_of_a_critic_no_share_that_is_told_right_is_recorded(critic: loop.Traini
 
 def test_of_a_discriminator_outputs_are_probabilities(smoke: Params, processed: Path) -> None:
     training = make(smoke, processed, MNIST)
-    assert isinstance(training.loss, NonSaturating)
+    assert isinstance(training.gradients.loss, NonSaturating)
     done = loop.train_step(training)
     values, real = loop.summarised(training, done), done.seen[0].real_logits
     assert {"acc_D", "auc_D"} <= set(values)

@@ -30,8 +30,8 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 class Runtime(Strict):
     """Where and how precisely everything is computed.
 
-    `portable`: float32, the same bits on every x86-64 CPU with AVX2. `fast`: all instructions, bfloat16 and
-    channels-last convolutions, no promise. `deterministic`: on CUDA, the same bits on the same GPU.
+    `portable`: float32, the same bits on every x86-64 CPU with AVX2. `fast`: all instructions, channels-last
+    convolutions, bfloat16 where the device has it, no promise. `deterministic`: on CUDA, the same bits on the same GPU.
     """
 
     device: Literal["cpu", "cuda", "auto"]
@@ -74,6 +74,18 @@ def kind_of_device(runtime: Runtime) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def cpu_flags() -> list[str]:
+    """What this CPU can do, as Linux names it; nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; where it does not, emulating it is ten times slower than float32."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags())
 
 
 def cores() -> int:

@@ -30,7 +30,7 @@ def real_batches(form: Form, folder: Path, seeds: Sequence[int], batch: int) -> 
             if table.ndim != 2 or table.shape[1] != width or not len(table) or table.dtype != np.uint8:
                 found = f"{table.dtype} {list(table.shape)}"
                 raise InputError(f"{folder / 'train.npy'}: found {found}; allowed: uint8 [N, {width}] from `dvc repro`")
-            return TableBatches(table, seeds, batch)
+            return TableBatches(np.array(table), seeds, batch)
         case BoxForm():
             return BoxBatches(load_array(folder / "bounds.npy"), seeds, batch)
         case ImagesForm():
@@ -48,26 +48,26 @@ def denormalise(img: torch.Tensor) -> torch.Tensor:
 
 
 class TableBatches:
-    """Rows of a table, drawn uniformly with replacement."""
+    """Rows of a table [N, width], drawn uniformly with replacement."""
 
     def __init__(self, table: np.ndarray, seeds: Sequence[int], batch: int):
-        self.table = torch.from_numpy(table.astype(np.float32))
-        self.rows = Draws(seeds, "real", lambda g, n: g.integers(len(table), size=(n, batch)))
+        self.columns = torch.from_numpy(table.T.astype(np.float32, order="C"))
+        self.rows = Draws(seeds, "real", lambda g, n: g.integers(len(table), size=(n, batch), dtype=np.int32))
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return self.table[torch.from_numpy(self.rows[index])]
+        rows = torch.from_numpy(np.moveaxis(self.rows[index], 0, -1))  # [B, S]: looked up with the seeds last
+        return self.columns.index_select(1, rows.reshape(-1)).view(-1, *rows.shape).permute(2, 1, 0)
 
 
 class BoxBatches:
     """Points drawn uniformly from a box with `bounds` [2, dim]."""
 
     def __init__(self, bounds: np.ndarray, seeds: Sequence[int], batch: int):
-        self.low, high = torch.from_numpy(np.array(bounds))
-        self.span = high - self.low
-        self.unit = Draws(seeds, "real", lambda g, n: g.random((n, batch, bounds.shape[1]), np.float32))
+        low, span = np.array(bounds[0]), bounds[1] - bounds[0]
+        self.points = Draws(seeds, "real", lambda g, n: g.random((n, batch, len(low)), np.float32) * span + low)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self.unit[index]).mul(self.span).add_(self.low)
+        return torch.from_numpy(self.points[index])
 
 
 class ImageBatches:

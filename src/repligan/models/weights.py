@@ -28,17 +28,28 @@ def build(G: GRow, D: DRow, dim: int, form: Form, seeds: Sequence[int]) -> tuple
 def pack(G: nn.Module, D: nn.Module, num_seeds: int) -> dict[str, torch.Tensor]:
     """Weights and buffers of the first `num_seeds` networks as "G.*" and "D.*", each [num_seeds, ...]."""
     return {
-        f"{name}.{key}": value[:num_seeds] if isinstance(net, StackedMlp) else value[None]
+        f"{name}.{key}": value[:num_seeds].contiguous()
         for name, net in (("G", G), ("D", D))
-        for key, value in net.state_dict().items()
+        for key, value in _by_seed(net).items()
     }
 
 
 def unpack(tensors: dict[str, torch.Tensor], G: nn.Module, D: nn.Module) -> None:
     """Load into G and D what `pack` made; both must be built for the same seeds."""
     for name, net in (("G", G), ("D", D)):
-        state = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        net.load_state_dict(state if isinstance(net, StackedMlp) else {key: value[0] for key, value in state.items()})
+        given = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        own = _by_seed(net)
+        if {key: value.shape for key, value in given.items()} != {key: value.shape for key, value in own.items()}:
+            raise ValueError(f"{name}: found weights of another network")
+        for key, value in own.items():
+            value.copy_(given[key])
+
+
+def _by_seed(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Views of a network's weights and buffers, [S, ...]; of a stack "layer0" and on, the last row the bias."""
+    if isinstance(net, StackedMlp):
+        return {f"layer{i}": layer.detach().movedim(-1, 0) for i, layer in enumerate(net.layers())}
+    return {key: value[None] for key, value in net.state_dict().items()}
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ Check = Callable[[Path, Params], Iterator[str]]
 def examine(root: Path, params: Params) -> list[tuple[str, list[str]]]:
     """(what was looked at, what is wrong with it) for every check."""
     found = [(str(check.__doc__).splitlines()[0].rstrip("."), list(check(root, params))) for check in CHECKS]
-    return [*found, (summary(Store(folder())), [])]
+    dtype = "bfloat16" if runtime.native_bfloat16() else "float32, this CPU has no bfloat16"
+    return [*found, (f"precision: fast would compute in {dtype}", []), (summary(Store(folder())), [])]
 
 
 def versions(root: Path, params: Params) -> Iterator[str]:
@@ -48,7 +49,7 @@ def versions(root: Path, params: Params) -> Iterator[str]:
 
 def cpu(root: Path, params: Params) -> Iterator[str]:
     """The CPU can compute the promised bits."""
-    if params.runtime.precision == "portable" and "avx2" not in _cpu_flags():
+    if params.runtime.precision == "portable" and "avx2" not in runtime.cpu_flags():
         yield "found no AVX2; hashes are promised on x86-64 CPUs with AVX2, use `repligan verify` for bands elsewhere"
 
 
@@ -124,9 +125,3 @@ def edited(root: Path, params: Params) -> Iterator[str]:
 
 
 CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, leftovers, edited)
-
-
-def _cpu_flags() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split() for line in lines if line.startswith("flags")), [])

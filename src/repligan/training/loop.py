@@ -21,16 +21,19 @@ import torch
 from click import ClickException
 from torch import nn
 
+from repligan.core import runtime
 from repligan.core.files import move_dir, to_bytes, write_bytes
 from repligan.core.signals import Stop
 from repligan.data.batches import Batches, denormalise, real_batches
 from repligan.data.rows import Form
 from repligan.metrics.classes import auc
+from repligan.models.mlp import StackedMlp
 from repligan.models.noise import TrainingNoise, fixed_z
 from repligan.models.weights import build, pack, sample
 from repligan.training.alarms import diagnostics, standing
 from repligan.training.checkpoints import Checkpoints
-from repligan.training.losses import OfD
+from repligan.training.gradients import Autograd, ClosedForm, Gradients
+from repligan.training.losses import OfD, Target
 from repligan.training.optimisers import Optimiser
 from repligan.training.rows import Experiment, Update
 
@@ -39,7 +42,6 @@ from repligan.training.rows import Experiment, Update
 LANES = 32
 CHECKPOINT_SECONDS = float(os.environ.get("REPLIGAN_CHECKPOINT_SECONDS", "20"))
 GRID = 36  # images of a sample grid
-NEVER = 2**62  # a step that no training reaches
 MIX_STREAM = 2**20  # random draws of a loss in one step, one an update: fewer updates than this
 
 Report = Callable[[int, dict[str, float], torch.Tensor | None], None]
@@ -72,9 +74,7 @@ class Training:
     real: Batches
     noise: TrainingNoise
     device: torch.device
-    stack: int
-    fast: bool = False
-    frozen: bool = False
+    gradients: Gradients
     step: int = 0
     alarms: set[str] = field(default_factory=set)
     history: dict[str, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
@@ -82,27 +82,8 @@ class Training:
     def __post_init__(self) -> None:
         trained = {name: list(net.parameters()) for name, net in self.networks()}
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
-        self.loss = self.experiment.loss.build()
-        self.first_bad = torch.tensor(NEVER, device=self.device)
         self.updates = self.experiment.updates
         self.per_step = Counter(sight for update in self.updates for sight in update.sees)
-
-    def forward(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """net(x) in float32; convolutions in bfloat16 where precision is fast."""
-        if not self.fast:
-            return net(x)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return net(x).float()
-
-    def D_forward(self, x: torch.Tensor) -> torch.Tensor:
-        """D(x), as losses call it."""
-        return self.forward(self.D, x)
-
-    def freeze_D(self, frozen: bool) -> None:
-        """Spare D's weight gradients in G's update."""
-        if frozen != self.frozen:
-            self.D.requires_grad_(not frozen)
-            self.frozen = frozen
 
     def networks(self) -> tuple[tuple[str, nn.Module], tuple[str, nn.Module]]:
         return ("G", self.G), ("D", self.D)
@@ -146,7 +127,12 @@ def start(
         G, D = (net.to(memory_format=torch.channels_last) for net in (G, D))
     real = real_batches(form, processed, stack, experiment.batch)
     noise = TrainingNoise(experiment.z, stack, experiment.batch)
-    return Training(name, experiment, seeds, G, D, real, noise, device, len(stack), fast)
+    loss = experiment.loss.build()
+    halved = fast and (device.type == "cuda" or runtime.native_bfloat16())
+    gradients: Gradients = Autograd(G, D, loss, halved)
+    if isinstance(D, StackedMlp) and isinstance(loss, Target):
+        gradients = ClosedForm(G, D, loss, experiment.batch)
+    return Training(name, experiment, seeds, G, D, real, noise, device, gradients)
 
 
 class Inputs:
@@ -177,44 +163,29 @@ class Inputs:
         if sight == "fresh_z" or (sight == "same_z" and not self.alive):
             assert self.z is not None
             self.alive = update.update == "G" or (following is not None and following.sees == ["same_z"])
-            with torch.set_grad_enabled(self.alive):
-                self.gen_img = self.t.forward(self.t.G, self.z)
+            self.gen_img = self.t.gradients.generate(self.z, self.alive)
         return self.gen_img
 
 
-def train_step(training: Training) -> Step:
-    """The schedule's updates, once."""
+def train_step(training: Training, told: bool = True) -> Step:
+    """The schedule's updates, once; their losses where they are to be `told`."""
     t, done, inputs = training, Step(), Inputs(training)
     for i, (update, following) in enumerate(zip(t.updates, [*t.updates[1:], None], strict=True)):
-        t.freeze_D(update.update == "G")
         real_img, gen_img = inputs.real_img(update), inputs.generated(update, following)
         if update.update == "G":
             assert gen_img is not None
-            loss = t.loss.of_G(t.D_forward, gen_img)
+            loss = t.gradients.of_G(gen_img, told)
         else:
-            detached = None if gen_img is None else gen_img.detach()
-            of_D = t.loss.of_D(t.D_forward, real_img, detached, t.seeds[0], t.step * MIX_STREAM + i)
-            loss = of_D.loss
-            done.seen.append(of_D)
-        _descend(t, update.update, loss)
+            of_D = t.gradients.of_D(real_img, gen_img, t.seeds[0], t.step * MIX_STREAM + i, told)
+            loss = None if of_D is None else of_D.loss
+            done.seen += [] if of_D is None else [of_D]
+        t.optimisers[update.update].step()
         inputs.alive = inputs.alive and update.update == "D"
-        done.losses[update.update].append(loss.detach())
+        done.losses[update.update] += [] if loss is None else [loss.detach()]
         done.real_img = done.real_img if real_img is None else real_img
         done.gen_img = done.gen_img if gen_img is None else gen_img.detach()
     t.step += 1
     return done
-
-
-def _descend(t: Training, name: str, loss: torch.Tensor) -> None:
-    """One step of the optimiser of network `name` down its loss [S]."""
-    optimiser = t.optimisers[name]
-    optimiser.zero_grad()
-    # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
-    total = loss.sum()
-    total.backward()
-    # Not read here: on a GPU that would wait for it.
-    t.first_bad = torch.where(total.isfinite(), t.first_bad, t.first_bad.clamp(max=t.step + 1))
-    optimiser.step()
 
 
 def summarised(training: Training, done: Step) -> dict[str, torch.Tensor]:
@@ -266,15 +237,14 @@ def train(training: Training, out: Path, work: Path, config: dict[str, Any], rep
     at_snapshot = set(experiment.snapshot_steps())
     ended = False
     while t.step < experiment.steps and not ended:
-        done = train_step(t)
+        logged, kept = (t.step + 1) % experiment.log_every == 0, t.step + 1 in at_snapshot
+        done = train_step(t, told=logged)
         scalars: dict[str, float] = {}
-        logged, kept = t.step % experiment.log_every == 0, t.step in at_snapshot
         saved = stop.signal != 0 or time.monotonic() > due
         if logged or kept or saved:
-            values = summarised(t, done)
             _refuse_non_finite(t, checkpoints)
         if logged:
-            scalars = _record(t, values)
+            scalars = _record(t, summarised(t, done))
             ended = _heed_alarms(t)
         report(t.step, scalars, None)
         if kept or ended:
@@ -316,10 +286,11 @@ def _snapshot(t: Training, folder: Path, report: Report) -> None:
 
 
 def _refuse_non_finite(t: Training, checkpoints: Checkpoints) -> None:
-    if (bad := int(t.first_bad)) <= t.step:
+    # A loss that is not finite leaves no weight finite. Looked at now and then: on a GPU it waits for the device.
+    if not all(weight.isfinite().all() for _, net in t.networks() for weight in net.parameters()):
         good = next((step for step, _ in checkpoints.newest_first()), 0)
         raise TrainingError(
-            f"{t.name}: the loss is not finite at step {bad}; the state of step {good} is kept in "
+            f"{t.name}: found weights that are not finite after step {t.step}; the state of step {good} is kept in "
             f"{checkpoints.folder}; try a lower optimiser.lr"
         )
 

@@ -17,6 +17,11 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 Images = torch.Tensor | None
 
 
+def sigmoid_backward(grad: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """`grad` by the output of a sigmoid -> by its input, in place."""
+    return torch.ops.aten.sigmoid_backward.grad_input(grad, out, grad_input=grad)
+
+
 class OfD(NamedTuple):
     """D's loss [S], and its logits [S, B, 1] of what it saw."""
 
@@ -37,7 +42,7 @@ class Loss(ABC):
         """One update of G: its loss [S]."""
 
 
-class _Target(Loss):
+class Target(Loss):
     """D's outputs against targets, element by element."""
 
     def __init__(self, halves: str, smoothing: float):
@@ -48,22 +53,28 @@ class _Target(Loss):
         """The loss of each logit, of their shape."""
         raise AssertionError("each kind says its own")
 
+    @staticmethod
+    def slope(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """The derivative of `against` by the logits, of their shape."""
+        raise AssertionError("each kind says its own")
+
+    def sides(self, real_img: Images, gen_img: Images) -> list[tuple[torch.Tensor, float]]:
+        """What D sees, with its target."""
+        return [(img, at) for img, at in ((real_img, self.real_target), (gen_img, 0.0)) if img is not None]
+
     def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
         # D maximises log D(x) + log(1 - D(G(z))).
-        real_logits, gen_logits = (None if img is None else D(img) for img in (real_img, gen_img))
-        halves = [
-            self.against(logits, target).mean(dim=(1, 2))
-            for logits, target in ((real_logits, self.real_target), (gen_logits, 0.0))
-            if logits is not None
-        ]
+        seen = [(D(img), target) for img, target in self.sides(real_img, gen_img)]
+        halves = [self.against(logits, target).mean(dim=(1, 2)) for logits, target in seen]
         loss = halves[0] if len(halves) == 1 else torch.stack(halves).sum(dim=0) / self.divisor
-        return OfD(loss, real_logits, gen_logits)
+        real_logits = None if real_img is None else seen[0][0]
+        return OfD(loss, real_logits, None if gen_img is None else seen[-1][0])
 
     def of_G(self, D: Network, gen_img: torch.Tensor) -> torch.Tensor:
         return self.against(D(gen_img), 1.0).mean(dim=(1, 2))  # G maximises log D(G(z)), the non-saturating form
 
 
-class NonSaturating(_Target):
+class NonSaturating(Target):
     """Binary cross-entropy (Goodfellow et al. 2014, eq. 1, and the form of section 3 for G)."""
 
     @staticmethod
@@ -71,11 +82,22 @@ class NonSaturating(_Target):
         """Cross-entropy of sigmoid(logits) against `target` in [0, 1]."""
         return target * softplus(-logits) + (1 - target) * softplus(logits)  # -t log s(x) - (1-t) log(1-s(x))
 
+    @staticmethod
+    def slope(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """sigmoid(logits) - target."""
+        return torch.sigmoid(logits).sub_(target)
 
-class SquaredError(_Target):
+
+class SquaredError(Target):
     """Squared error."""
 
     @staticmethod
     def against(logits: torch.Tensor, target: float) -> torch.Tensor:
         """Squared error of sigmoid(logits) against `target`."""
         return (torch.sigmoid(logits) - target).square()  # (s(x) - t)^2
+
+    @staticmethod
+    def slope(logits: torch.Tensor, target: float) -> torch.Tensor:
+        """2 (s - target) s (1 - s), s = sigmoid(logits)."""
+        s = torch.sigmoid(logits)
+        return sigmoid_backward((s - target).mul_(2), s)

@@ -1,7 +1,8 @@
-"""Adam (Kingma and Ba 2015) and plain SGD by torch's functional forms, fused.
+"""Adam (Kingma and Ba 2015) and plain SGD by torch's fused kernels.
 
 Not by torch.optim's classes, which import torch's compiler at their first use: 1.2 s in each of dozens of
-processes. Fused, because the other kinds call torch.sqrt, whose bits differ between CPU models.
+processes; nor by its functions, which take longer to sort out their arguments than to update a stack of small
+networks. Fused, because the other kinds call torch.sqrt, whose bits differ between CPU models.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
 from repligan.training.rows import Adam, Sgd
 
@@ -37,15 +36,15 @@ class Optimiser:
         assert len(grads) == len(self.weights)
         match self.config:
             case Adam(lr=lr, beta1=beta1, beta2=beta2):
-                adam(
+                torch._foreach_add_(self.moments["step"], 1)
+                torch._fused_adam_(
                     self.weights, grads, self.moments["exp_avg"], self.moments["exp_avg_sq"], [], self.moments["step"],
-                    fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=lr, weight_decay=0.0, eps=1e-8,
-                    maximize=False,
+                    amsgrad=False, beta1=beta1, beta2=beta2, lr=lr, weight_decay=0.0, eps=1e-8, maximize=False,
                 )  # fmt: skip
             case Sgd(lr=lr):
-                sgd(
-                    self.weights, grads, [None] * len(grads), fused=True, weight_decay=0.0, momentum=0.0, lr=lr,
-                    dampening=0.0, nesterov=False, maximize=False,
+                torch._fused_sgd_(
+                    self.weights, grads, [], weight_decay=0.0, momentum=0.0, lr=lr, dampening=0.0, nesterov=False,
+                    maximize=False, is_first_step=False,
                 )  # fmt: skip
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -1,0 +1,168 @@
+"""Gradients of D's and G's losses: by autograd, and for stacks of small networks in closed form.
+
+Both leave them in the networks' `grad`, and take the same loss. In closed form a step of 1,000 tiny networks is some
+seventy vector instructions on arrays with the seeds last, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from repligan.models.mlp import StackedMlp
+from repligan.training.losses import Images, Loss, OfD, Target, sigmoid_backward
+
+Factors = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Gradients(Protocol):
+    """What a step needs: images, and the gradients of one update."""
+
+    def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
+        """G(z) [S, B, ...]; `kept`: an update of G on these images follows."""
+
+    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD | None:
+        """Gradients of D's loss; the loss itself where it is to be `told`."""
+
+    def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
+        """Gradients of G's loss, of images that `generate` kept; the loss [S] where it is to be `told`."""
+
+
+class Autograd:
+    """By torch's autograd; `halved`: convolutions in bfloat16."""
+
+    def __init__(self, G: nn.Module, D: nn.Module, loss: Loss, halved: bool):
+        self.G, self.D, self.loss, self.halved = G, D, loss, halved
+        self.frozen = False
+
+    def _forward(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if not self.halved:
+            return net(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return net(x).float()
+
+    def _D(self, x: torch.Tensor) -> torch.Tensor:
+        return self._forward(self.D, x)
+
+    def freeze_D(self, frozen: bool) -> None:
+        """Spare D's weight gradients in G's update."""
+        if frozen != self.frozen:
+            self.D.requires_grad_(not frozen)
+            self.frozen = frozen
+
+    def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
+        """G(z), with its graph where it is kept."""
+        with torch.set_grad_enabled(kept):
+            return self._forward(self.G, z)
+
+    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD:
+        """Gradients of D's loss."""
+        self.freeze_D(False)
+        found = self.loss.of_D(self._D, real_img, None if gen_img is None else gen_img.detach(), seed, index)
+        self._descend(self.D, found.loss)
+        return found
+
+    def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor:
+        """Gradients of G's loss."""
+        self.freeze_D(True)
+        loss = self.loss.of_G(self._D, gen_img)
+        self._descend(self.G, loss)
+        return loss.detach()
+
+    @staticmethod
+    def _descend(net: nn.Module, loss: torch.Tensor) -> None:
+        for weight in net.parameters():
+            weight.grad = None
+        # The sum over seeds leaves each its own gradient; backward(ones) would do, and import sympy for it, 0.5 s.
+        loss.sum().backward()
+
+
+class _Pass:
+    """Forward and backward through one stack; activations [B, n + 1, S], the last row of them 1, the bias's input.
+
+    All views are made once: on arrays this small, making one takes as long as a sum.
+    """
+
+    def __init__(self, net: StackedMlp, batch: int):
+        self.grad = net.flat.grad = torch.zeros_like(net.flat)
+        weights, grads, seeds = net.layers(net.flat.detach()), net.layers(self.grad), net.flat.shape[1]
+        at = [net.flat.new_ones(batch, n + 1, seeds) for n in net.widths]
+        delta = [net.flat.new_empty(batch, n, seeds) for n in net.widths]
+        # Of each layer: its output, whether a sigmoid follows, and the factors whose products add up to it.
+        self.forwards = []
+        # Of each layer from the last one: its gradients and their factors; the same of its input, and the input.
+        self.backwards: list[tuple[int, torch.Tensor, Factors, torch.Tensor, Factors, torch.Tensor]] = []
+        for i, (weight, grad) in enumerate(zip(weights, grads, strict=True)):
+            squashed = net.squash or i < len(weights) - 1
+            sums = [(at[i][:, j : j + 1], weight[j]) for j in range(len(weight))]
+            self.forwards.append((at[i + 1][:, :-1], squashed, sums))
+            of_weight = [(at[i][b][:, None], delta[i + 1][b]) for b in range(batch)]
+            of_input = [(weight[:-1, o], delta[i + 1][:, o : o + 1]) for o in range(weight.shape[1])]
+            self.backwards.insert(0, (i, grad, of_weight, delta[i], of_input, at[i][:, :-1]))
+        self.x, self.out, self.delta, self.delta_x = at[0][:, :-1], at[-1][:, :-1], delta[-1], delta[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, widths[0], S] -> [B, widths[-1], S], overwritten by the next call."""
+        self.x.copy_(x)
+        for out, squashed, sums in self.forwards:
+            torch.mul(*sums[0], out=out)
+            for factors in sums[1:]:
+                out.addcmul_(*factors)
+            if squashed:
+                torch.sigmoid(out, out=out)
+        return self.out
+
+    def backward(self, slope: torch.Tensor, share: float, learns: bool) -> torch.Tensor:
+        """Add to the gradients, where it `learns`, or hand the gradient on to the input: [B, widths[0], S].
+
+        `slope` [B, widths[-1], S]: the gradient before the last layer's sigmoid, if it has one; `share`: a factor.
+        """
+        torch.mul(slope, share, out=self.delta)
+        for i, grad, of_weight, delta, of_input, x in self.backwards:
+            if learns:
+                for factors in of_weight:
+                    grad.addcmul_(*factors)
+            if i or not learns:
+                torch.mul(*of_input[0], out=delta)
+                for factors in of_input[1:]:
+                    delta.addcmul_(*factors)
+            if i:
+                sigmoid_backward(delta, x)
+        return self.delta_x
+
+
+class ClosedForm:
+    """Of stacks of MLPs and losses that hold D's output against targets (backpropagation, Rumelhart et al. 1986)."""
+
+    def __init__(self, G: nn.Module, D: StackedMlp, loss: Target, batch: int):
+        self.G = _Pass(G, batch) if isinstance(G, StackedMlp) else None
+        self.D, self.loss = _Pass(D, batch), loss
+
+    def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
+        """G(z)."""
+        return z if self.G is None else self.G.forward(z.movedim(0, -1)).movedim(-1, 0)
+
+    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD | None:
+        """Gradients of D's loss."""
+        self.D.grad.zero_()
+        seen, sides = [], self.loss.sides(real_img, gen_img)
+        for img, target in sides:
+            logits = self.D.forward(img.movedim(0, -1))
+            if told:
+                seen.append(logits.movedim(-1, 0).clone())
+            share = 1 / (len(logits) * (self.loss.divisor if len(sides) == 2 else 1))
+            self.D.backward(self.loss.slope(logits, target), share, learns=True)
+        passed = iter(seen)
+        return self.loss.of_D(lambda img: next(passed), real_img, gen_img, seed, index) if told else None
+
+    def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
+        """Gradients of G's loss."""
+        assert self.G is not None
+        self.G.grad.zero_()
+        logits = self.D.forward(gen_img.movedim(0, -1))
+        loss = self.loss.of_G(lambda img: logits.movedim(-1, 0), gen_img) if told else None
+        slope = self.D.backward(self.loss.slope(logits, 1.0), 1 / len(logits), learns=False)
+        self.G.backward(sigmoid_backward(slope, self.G.out), 1.0, learns=True)
+        return loss
