@@ -61,11 +61,13 @@ def moved(package: Path) -> None:
 
 LOOP, LOSSES, ROWS = "training/loop.py", "training/losses.py", "training/rows.py"
 FUTURE = "from __future__ import annotations\n"
-FIELDS = ("    frozen: bool = False\n", "    step: int = 0\n")
+FIELDS = ("    step: int = 0\n", "    alarms: set[str] = field(default_factory=set)\n")
 SNAPSHOTS = "range({}, last, self.snapshot_every)"
 SAME: dict[str, Edit] = {
-    "a comment": replaced(LOOP, "def _descend(", "# Down.\ndef _descend("),
-    "a docstring": replaced(LOOP, '"""The schedule\'s updates, once."""', '"""One step."""'),
+    "a comment": replaced(LOOP, "def _snapshot(", "# Kept.\ndef _snapshot("),
+    "a docstring": replaced(
+        LOOP, '"""The schedule\'s updates, once; their losses where they are to be `told`."""', '"""One step."""'
+    ),
     "a renamed local": replaced("training/alarms.py", "variance", "spread_of_real"),
     "an annotation": replaced(LOOP, "-> dict[str, torch.Tensor]:", "-> object:"),
     "a function in another file": moved,
