@@ -133,7 +133,10 @@ class Workshop:
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
             from repligan.training import loop
+            from repligan.training.slopes import refuse_wrong_slope
 
+            if row.stacked:
+                refuse_wrong_slope(row.loss.build())
             device = runtime.device(self.params.runtime, row.threads)
             form, precision = self.params.datasets[row.dataset].form, self.params.runtime.precision
             training = loop.start(str(trial), row, form, self.processed, trial.seeds, device, precision)

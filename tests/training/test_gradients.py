@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from repligan.core.errors import InputError
 from repligan.core.randomness import rng
 from repligan.models.mlp import StackedMlp
 from repligan.training.gradients import Autograd, ClosedForm
 from repligan.training.losses import NonSaturating, SquaredError, Target
+from repligan.training.slopes import refuse_wrong_slope
 
 SEEDS, BATCH = 32, 5
 LOSSES = [
@@ -74,6 +76,15 @@ def test_they_are_the_slope_of_the_loss(loss: Target) -> None:
 
     slope(D, lambda one: one.of_D(real, one.generate(z, kept=False), 0, 0, told=True).loss)  # type: ignore[union-attr]
     slope(G, lambda one: one.of_G(one.generate(z, kept=True), told=True))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("kind", [NonSaturating, SquaredError])
+def test_an_edit_of_the_loss_alone_is_refused(kind: type[Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_wrong_slope(kind("mean", 0.0))
+    against = kind.against
+    monkeypatch.setattr(kind, "against", staticmethod(lambda logits, target: 1.01 * against(logits, target)))
+    with pytest.raises(InputError, match=rf"losses\.py: {kind.__name__}\.slope: found other values"):
+        refuse_wrong_slope(kind("mean", 0.0))
 
 
 def test_what_is_not_told_has_the_same_gradients() -> None:
