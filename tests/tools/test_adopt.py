@@ -59,10 +59,14 @@ def test_code_of_the_same_bits_takes_over_everything(params: Params, data: Path)
     assert [line.split()[0] for line in adopt(params, data, store)] == ["0", "0", "0"]
 
 
+AGAINST = NonSaturating.against
+
+
 @pytest.mark.parametrize(
     ("place", "function", "changed", "said"),
     [
-        (NonSaturating, "against", lambda logits, target: 2 * logits, "training of even: loss_D at step 1"),
+        # The derivative stays the loss's: another one is refused before anything is trained.
+        (NonSaturating, "against", lambda *seen: AGAINST(*seen) + 1, "training of even: loss_D at step 1"),
         (toys, "even_statistics", lambda *_: {"tv": torch.zeros(3).numpy()}, "measuring of even: stats.safetensors"),
     ],
 )
