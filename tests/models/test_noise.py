@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from repligan.models.noise import TrainingNoise, fixed_z
+from repligan.models.noise import fixed_z, training_noise
 from repligan.models.rows import Noise
 
 
@@ -14,7 +14,7 @@ from repligan.models.rows import Noise
 )  # fmt: skip
 def test_moments(kind: str, low: float, high: float, mean: float, std: float) -> None:
     noise = Noise(kind=kind, dim=10, low=low, high=high)
-    z = TrainingNoise(noise, range(20), 30)[7]
+    z = training_noise(noise, range(20), 30)[7]
     assert (z.shape, z.dtype) == ((20, 30, 10), torch.float32)
     assert z.mean().item() == pytest.approx(mean, abs=0.08)
     assert z.std().item() == pytest.approx(std, abs=0.05)

@@ -61,5 +61,4 @@ def luminance(img: torch.Tensor) -> torch.Tensor:
 
 def auc(real: torch.Tensor, gen: torch.Tensor) -> torch.Tensor:
     """[S]: how often a real logit is above a generated one, both [S, B, 1], a tie counting half."""
-    diff = real - gen.transpose(1, 2)
-    return ((diff > 0).float() + (diff == 0).float() / 2).mean(dim=(1, 2))
+    return torch.sign(real - gen.transpose(1, 2)).mean(dim=(1, 2)).add(1) / 2

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from repligan.core.randomness import Draws, rng
+from repligan.core.draws import BitDraws, Draws, unpacked
+from repligan.core.randomness import rng
 from repligan.models.rows import Noise
+
+
+class TrainingNoise(Protocol):
+    """`noise[i]`: the i-th z of a training, float32 [S, B, dim]."""
+
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+
+
+def training_noise(noise: Noise, seeds: Sequence[int], batch: int) -> TrainingNoise:
+    """All z of a training of `seeds`."""
+    match noise.kind:
+        case "constant":
+            return Constant(torch.full((len(seeds), batch, noise.dim), noise.low))
+        case "bits":
+            return BitDraws(seeds, "z", lambda g, n: random_bytes(g, n, batch, -(-noise.dim // 8)), noise.dim)
+        case _:
+            return Draws(seeds, "z", lambda g, n: draw(noise, g, n, batch))
+
+
+class Constant:
+    """The same z at each step: not drawn a thousand times."""
+
+    def __init__(self, z: torch.Tensor):
+        self.z = z
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.z
 
 
 def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:
@@ -17,7 +46,7 @@ def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:
     size = (*shape, noise.dim)
     match noise.kind:
         case "bits":
-            return unpacked(packed(g, *shape, dim=noise.dim), noise.dim)
+            return unpacked(random_bytes(g, *shape, -(-noise.dim // 8)), noise.dim)
         case "uniform":
             return g.uniform(noise.low, noise.high, size).astype(np.float32)
         case "normal":
@@ -26,39 +55,13 @@ def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:
             return np.full(size, noise.low, np.float32)
 
 
-def packed(g: np.random.Generator, *shape: int, dim: int) -> np.ndarray:
-    """Random bits, eight a byte: uint8 [*shape, ceil(dim / 8)]."""
-    size = (*shape, -(-dim // 8))
-    return np.frombuffer(g.bytes(math.prod(size)), np.uint8).reshape(size)
-
-
-def unpacked(bits: np.ndarray, dim: int, axis: int = -1) -> np.ndarray:
-    """The first `dim` bits of what `packed` gave, the lowest of a byte first: uint8 0 or 1."""
-    return np.unpackbits(bits, axis=axis, count=dim, bitorder="little")
+def random_bytes(g: np.random.Generator, *shape: int) -> np.ndarray:
+    """uint8 of any shape. By whole words: one takes as long as one byte."""
+    num = math.prod(shape)
+    words = g.integers(2**64, size=-(-num // 8), dtype=np.uint64)
+    return words.astype("<u8", copy=False).view(np.uint8)[:num].reshape(shape)
 
 
 def fixed_z(noise: Noise, seed: int, num: int, stream: str = "fixed_z", index: int = 0) -> torch.Tensor:
     """[1, num, dim] float32, for samples that stay comparable over training."""
     return torch.from_numpy(draw(noise, rng(seed, stream, index), num)).float()[None]
-
-
-class TrainingNoise:
-    """`noise[i]`: the i-th z of a training, float32 [S, B, dim]."""
-
-    def __init__(self, noise: Noise, seeds: Sequence[int], batch: int):
-        self.noise = noise
-        constant = noise.kind == "constant"  # one value for all: not drawn a thousand times
-        self.constant = torch.full((len(seeds), batch, noise.dim), noise.low) if constant else None
-        if noise.kind == "bits":  # kept eight a byte: most of their cost is moving them
-            self.draws = Draws(seeds, "z", lambda g, n: packed(g, n, batch, dim=noise.dim))
-        else:
-            self.draws = Draws(seeds, "z", lambda g, n: draw(noise, g, n, batch))
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        if self.constant is not None:
-            return self.constant
-        drawn = self.draws[index]
-        if self.noise.kind == "bits":
-            seeds_last = unpacked(np.moveaxis(drawn, 0, -1), self.noise.dim, axis=1)
-            drawn = np.moveaxis(seeds_last, -1, 0)
-        return torch.from_numpy(drawn).float()

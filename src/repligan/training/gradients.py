@@ -91,46 +91,53 @@ class _Pass:
         at = [net.flat.new_ones(batch, n + 1, seeds) for n in net.widths]
         delta = [net.flat.new_empty(batch, n, seeds) for n in net.widths]
         # Of each layer: its output, whether a sigmoid follows, and the factors whose products add up to it.
-        self.forwards = []
+        self.forwards: list[tuple[torch.Tensor, bool, tuple[torch.Tensor, torch.Tensor], Factors]] = []
         # Of each layer from the last one: its gradients and their factors; the same of its input, and the input.
         self.backwards: list[tuple[int, torch.Tensor, Factors, torch.Tensor, Factors, torch.Tensor]] = []
         for i, (weight, grad) in enumerate(zip(weights, grads, strict=True)):
             squashed = net.squash or i < len(weights) - 1
             sums = [(at[i][:, j : j + 1], weight[j]) for j in range(len(weight))]
-            self.forwards.append((at[i + 1][:, :-1], squashed, sums))
+            self.forwards.append((at[i + 1][:, :-1], squashed, sums[0], sums[1:]))
             of_weight = [(at[i][b][:, None], delta[i + 1][b]) for b in range(batch)]
             of_input = [(weight[:-1, o], delta[i + 1][:, o : o + 1]) for o in range(weight.shape[1])]
             self.backwards.insert(0, (i, grad, of_weight, delta[i], of_input, at[i][:, :-1]))
         self.x, self.out, self.delta, self.delta_x = at[0][:, :-1], at[-1][:, :-1], delta[-1], delta[0]
+        self.generated = self.out.permute(2, 0, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, widths[0], S] -> [B, widths[-1], S], overwritten by the next call."""
-        self.x.copy_(x)
-        for out, squashed, sums in self.forwards:
-            torch.mul(*sums[0], out=out)
-            for factors in sums[1:]:
-                out.addcmul_(*factors)
+        """[S, B, widths[0]] -> [B, widths[-1], S], overwritten by the next call."""
+        self.x.copy_(x.permute(1, 2, 0))
+        for out, squashed, first, others in self.forwards:
+            torch.mul(*first, out=out)
+            for a, b in others:
+                out.addcmul_(a, b)
             if squashed:
                 torch.sigmoid(out, out=out)
         return self.out
 
-    def backward(self, slope: torch.Tensor, share: float, learns: bool) -> torch.Tensor:
-        """Add to the gradients, where it `learns`, or hand the gradient on to the input: [B, widths[0], S].
+    def backward(self, learns: bool, again: bool = False) -> torch.Tensor:
+        """From `delta`, the gradient before the last layer's sigmoid, if it has one.
 
-        `slope` [B, widths[-1], S]: the gradient before the last layer's sigmoid, if it has one; `share`: a factor.
+        To the weights' gradients where it `learns`, added to those that are there if `again`; or on to the input:
+        [B, widths[0], S].
         """
-        torch.mul(slope, share, out=self.delta)
         for i, grad, of_weight, delta, of_input, x in self.backwards:
             if learns:
-                for factors in of_weight:
-                    grad.addcmul_(*factors)
+                _add_products(grad, of_weight, again)
             if i or not learns:
-                torch.mul(*of_input[0], out=delta)
-                for factors in of_input[1:]:
-                    delta.addcmul_(*factors)
+                _add_products(delta, of_input, False)
             if i:
                 sigmoid_backward(delta, x)
         return self.delta_x
+
+
+def _add_products(to: torch.Tensor, factors: Factors, again: bool) -> None:
+    if again:
+        to.addcmul_(*factors[0])
+    else:
+        torch.mul(*factors[0], out=to)
+    for a, b in factors[1:]:
+        to.addcmul_(a, b)
 
 
 class ClosedForm:
@@ -139,30 +146,37 @@ class ClosedForm:
     def __init__(self, G: nn.Module, D: StackedMlp, loss: Target, batch: int):
         self.G = _Pass(G, batch) if isinstance(G, StackedMlp) else None
         self.D, self.loss = _Pass(D, batch), loss
+        # Numbers as tensors: torch would make one of each, at each step.
+        self.number = {x: D.flat.new_tensor(x) for x in (0.0, loss.real_target, 1.0)}
+        self.whole, self.half = (D.flat.new_tensor(1 / (batch * sides)) for sides in (1, loss.divisor))
 
     def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
-        """G(z)."""
-        return z if self.G is None else self.G.forward(z.movedim(0, -1)).movedim(-1, 0)
+        """G(z), overwritten by the next call."""
+        if self.G is None:
+            return z
+        self.G.forward(z)
+        return self.G.generated
 
     def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD | None:
         """Gradients of D's loss."""
-        self.D.grad.zero_()
         seen, sides = [], self.loss.sides(real_img, gen_img)
-        for img, target in sides:
-            logits = self.D.forward(img.movedim(0, -1))
+        share = self.half if len(sides) == 2 else self.whole
+        for i, (img, target) in enumerate(sides):
+            logits = self.D.forward(img)
             if told:
-                seen.append(logits.movedim(-1, 0).clone())
-            share = 1 / (len(logits) * (self.loss.divisor if len(sides) == 2 else 1))
-            self.D.backward(self.loss.slope(logits, target), share, learns=True)
+                seen.append(logits.permute(2, 0, 1).clone())
+            self.loss.slope(logits, self.number[target], share, self.D.delta)
+            self.D.backward(learns=True, again=i > 0)
         passed = iter(seen)
         return self.loss.of_D(lambda img: next(passed), real_img, gen_img, seed, index) if told else None
 
     def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
         """Gradients of G's loss."""
         assert self.G is not None
-        self.G.grad.zero_()
-        logits = self.D.forward(gen_img.movedim(0, -1))
-        loss = self.loss.of_G(lambda img: logits.movedim(-1, 0), gen_img) if told else None
-        slope = self.D.backward(self.loss.slope(logits, 1.0), 1 / len(logits), learns=False)
-        self.G.backward(sigmoid_backward(slope, self.G.out), 1.0, learns=True)
+        logits = self.D.forward(gen_img)
+        loss = self.loss.of_G(lambda img: logits.permute(2, 0, 1), gen_img) if told else None
+        self.loss.slope(logits, self.number[1.0], self.whole, self.D.delta)
+        self.G.delta.copy_(self.D.backward(learns=False))
+        sigmoid_backward(self.G.delta, self.G.out)
+        self.G.backward(learns=True)
         return loss

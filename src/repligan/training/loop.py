@@ -28,7 +28,7 @@ from repligan.data.batches import Batches, denormalise, real_batches
 from repligan.data.rows import Form
 from repligan.metrics.classes import auc
 from repligan.models.mlp import StackedMlp
-from repligan.models.noise import TrainingNoise, fixed_z
+from repligan.models.noise import TrainingNoise, fixed_z, training_noise
 from repligan.models.weights import build, pack, sample
 from repligan.training.alarms import diagnostics, standing
 from repligan.training.checkpoints import Checkpoints
@@ -126,7 +126,7 @@ def start(
     if fast:
         G, D = (net.to(memory_format=torch.channels_last) for net in (G, D))
     real = real_batches(form, processed, stack, experiment.batch)
-    noise = TrainingNoise(experiment.z, stack, experiment.batch)
+    noise = training_noise(experiment.z, stack, experiment.batch)
     loss = experiment.loss.build()
     halved = fast and (device.type == "cuda" or runtime.native_bfloat16())
     gradients: Gradients = Autograd(G, D, loss, halved)

@@ -18,27 +18,28 @@ class Optimiser:
     """Updates `weights` in place from their gradients; all but the weights is in `moments`, name -> tensors."""
 
     def __init__(self, config: Adam | Sgd, weights: Iterable[torch.Tensor]):
-        self.config, self.weights = config, list(weights)
+        self.config, self.parameters = config, list(weights)
+        self.weights = [weight.detach() for weight in self.parameters]  # the same memory, outside of any graph
         self.moments: dict[str, list[torch.Tensor]] = {}
         if isinstance(config, Adam):
             self.moments = {key: [torch.zeros_like(w) for w in self.weights] for key in ("exp_avg", "exp_avg_sq")}
-            self.moments["step"] = [torch.zeros((), device=w.device) for w in self.weights]
+            self.moments["step"] = [torch.zeros((), device=self.weights[0].device)]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for weight in self.weights:
+        for weight in self.parameters:
             weight.grad = None
 
-    @torch.no_grad()
     def step(self) -> None:
         """One update; every weight must have a gradient."""
-        grads = [weight.grad for weight in self.weights if weight.grad is not None]
+        grads = [weight.grad for weight in self.parameters if weight.grad is not None]
         assert len(grads) == len(self.weights)
         match self.config:
             case Adam(lr=lr, beta1=beta1, beta2=beta2):
-                torch._foreach_add_(self.moments["step"], 1)
+                (step,) = self.moments["step"]
+                step.add_(1)
                 torch._fused_adam_(
-                    self.weights, grads, self.moments["exp_avg"], self.moments["exp_avg_sq"], [], self.moments["step"],
+                    self.weights, grads, self.moments["exp_avg"], self.moments["exp_avg_sq"], [], [step] * len(grads),
                     amsgrad=False, beta1=beta1, beta2=beta2, lr=lr, weight_decay=0.0, eps=1e-8, maximize=False,
                 )  # fmt: skip
             case Sgd(lr=lr):

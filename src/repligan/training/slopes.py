@@ -13,9 +13,10 @@ def refuse_wrong_slope(loss: Loss) -> None:
     if not isinstance(loss, Target):
         return
     logits = torch.linspace(-4, 4, 17, dtype=torch.float64, requires_grad=True)
-    for target in (0.0, 0.9, 1.0):
-        (wanted,) = torch.autograd.grad(loss.against(logits, target).sum(), logits)
-        if not torch.allclose(loss.slope(logits.detach(), target), wanted):
+    for target, share in ((0.0, 1.0), (0.9, 0.5), (1.0, 1.0)):
+        (wanted,) = torch.autograd.grad(share * loss.against(logits, target).sum(), logits)
+        at, factor = (torch.tensor(value, dtype=torch.float64) for value in (target, share))
+        if not torch.allclose(loss.slope(logits.detach(), at, factor, torch.empty_like(wanted)), wanted):
             name = type(loss).__name__
             raise InputError(
                 f"src/repligan/training/losses.py: {name}.slope: found other values than the derivative of "
