@@ -680,6 +680,8 @@ class TestArchives:
             ("a.tgz", tarred("a" * 90, mode="w:gz")[:60]),
             ("a.tar.xz", BODY),
             ("a.tar.bz2", tarred("a.png", mode="w:bz2")[:-20]),
+            ("a.txz", BODY),
+            ("a.tbz2", BODY),
         ],
     )
     def test_one_that_does_not_open_is_refused(self, place: Place, name: str, content: bytes) -> None:

@@ -311,6 +311,8 @@ def test_what_is_left_out_is_said_by_its_suffix(raw: Path, out: Path, capsys: py
         (["cat", "dog"], 9, True),
         ([f"{i:05d}" for i in range(0, 3000, 1000)], 10, True),
         (["Train", "test"], 10, True),
+        (["0", "1", "test"], 10, True),
+        (["plane", "train"], 10, False),
     ],
 )
 def test_folders_that_are_hardly_classes_are_said(

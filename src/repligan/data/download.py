@@ -184,14 +184,12 @@ def _copy(place: str, file: File, aside: Path) -> None:
 
 def _pack(folder: Path, archive: Path) -> None:
     """The images of a folder as an uncompressed zip whose bytes depend on their names and contents only."""
-    files = {path.relative_to(folder).as_posix(): path.is_file() for path in _below(folder)}
-    shown = sorted(filter(archives.is_shown, files))
-    images = [name for name in shown if files[name] and archives.is_image(name)]
+    is_file = {path.relative_to(folder).as_posix(): path.is_file() for path in _shown(folder)}
+    images = sorted(name for name in is_file if is_file[name] and archives.is_image(name))
     if not images:
         raise _Unfit(f"a folder without images; allowed: {' '.join(archives.SUFFIXES)}")
-    others = [name for name in shown if not (files[name] and archives.is_image(name))]
-    reasons = (archives.kind(name) if files[name] else "links to nothing" for name in others)
-    archives.say_left_out(folder, Counter(reasons))
+    others = sorted(is_file.keys() - set(images))
+    archives.say_left_out(folder, Counter(archives.kind(one) if is_file[one] else "links to nothing" for one in others))
     with zipfile.ZipFile(archive, "w") as packed:
         for name in images:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
@@ -199,13 +197,13 @@ def _pack(folder: Path, archive: Path) -> None:
             packed.writestr(info, (folder / name).read_bytes())
 
 
-def _below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All but folders below a folder, also where a link leads, but not around in a circle."""
+def _shown(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All but folders and hidden files below a folder, also where a link leads, but not around in a circle."""
     real = folder.resolve()
     for path in folder.iterdir() if real not in above else ():
-        if path.is_dir():
-            yield from _below(path, above | {real})
-        else:
+        if path.is_dir() and archives.is_shown(path.name):
+            yield from _shown(path, above | {real})
+        elif archives.is_shown(path.name):
             yield path
 
 

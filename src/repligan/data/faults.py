@@ -15,7 +15,7 @@ from pathlib import Path
 from repligan.core.rows import File
 
 HEAD = 2**16  # bytes, in which a page has its title
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd"}  # by their first bytes
 ENCRYPTED = 1  # the flag of a zip's member
 METHODS = {0: "stored", 8: "Deflate", 12: "bzip2", 14: "LZMA"}  # of a zip's members, that are unpacked here

@@ -25,7 +25,10 @@ NEEDED: list[str] = []
 MOST_BYTES = 2**26  # of one image: beyond that a file is an accident or an attack
 UTF8 = 0x800  # the flag of a zip's member whose name is said to be UTF-8
 MANY, FEW = 30, 10  # more folders than class metrics suit, fewer images than a class needs
-SPLIT = re.compile(r"train(ing)?|test(ing)?|val(id(ation)?)?|dev|\d{3,}")  # folders that sort files, not pictures
+HELD_OUT, NUMBER = (
+    re.compile(r"test(ing)?|val(id(ation)?)?", re.I),
+    re.compile(r"\d{3,}"),
+)  # that sort files, not pictures
 REASONS = 5  # that a line names
 
 
@@ -110,7 +113,8 @@ def say_left_out(where: Path, left_out: Counter[str]) -> None:
 
 def _warn_of_odd_classes(raw: Path, sizes: Counter[str]) -> None:
     folder, least = min(sizes.items(), key=lambda item: (item[1], item[0]))
-    if len(sizes) > MANY or least < FEW or all(SPLIT.fullmatch(name.lower()) for name in sizes):
+    sorts_files = any(map(HELD_OUT.fullmatch, sizes)) or all(map(NUMBER.fullmatch, sizes))
+    if sorts_files or len(sizes) > MANY or least < FEW:
         print(
             f"warning: {raw}: {len(sizes)} folders count as classes, the smallest, {folder!r}, has {least} images; "
             "if folders say nothing of the pictures, write `layout: unlabelled`",
