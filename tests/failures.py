@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import importlib.util
+import io
 import json
 import os
 import shlex
@@ -15,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +31,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import ROOT
+from PIL import Image
 from ruamel.yaml import YAML
 
 from repligan import compose
@@ -333,6 +337,43 @@ def content(path: str, data: bytes) -> Arrange:
     return arrange
 
 
+def of_files(layout: str, *names: str, **form: Any) -> Arrange:
+    """params.yaml with MNIST from files of this layout and other values of its form, and the stages' folders."""
+
+    def arrange(bench: Bench) -> None:
+        with yaml_of(bench) as params:
+            files = [{"name": name, "places": ["nowhere"]} for name in names]
+            params["datasets"]["mnist"]["source"] = {"kind": "files", "layout": layout, "files": files}
+            params["datasets"]["mnist"]["form"] |= form
+        for name in ("raw", "processed"):
+            (bench.folder / "data" / name).mkdir(parents=True, exist_ok=True)
+
+    return arrange
+
+
+def zipped(path: str, members: dict[str, bytes], locked: bool = False) -> Arrange:
+    """A zip of these members, or one that says they are encrypted."""
+
+    def arrange(bench: Bench) -> None:
+        file = bench.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        if locked:
+            data = bytearray(file.read_bytes())
+            data[data.index(b"PK\1\2") + 8] = 1
+            file.write_bytes(data)
+
+    return arrange
+
+
+def idx(name: str, values: np.ndarray) -> Arrange:
+    """A raw file of MNIST's format."""
+    head = b"\0\0\x08" + bytes([values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return content(f"data/raw/mnist/{name}-ubyte.gz", gzip.compress(head + values.astype(np.uint8).tobytes()))
+
+
 def array(path: str, values: np.ndarray) -> Arrange:
     """A .npy file of these values, objects among them as a pickle."""
     return lambda bench: np.save(bench.folder / path, values, allow_pickle=values.dtype == object)
@@ -631,6 +672,18 @@ def copes(what: str, command: str, *arrange: Arrange, act: Act = here) -> Case:
     return Case(what, command, 0, arrange, act)
 
 
+def grey(shade: int) -> bytes:
+    """A picture as a file."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURES = {f"{'ab'[i % 2]}/{i}.png": grey(i) for i in range(210)}
+SHARDS = {f"{i // 70:02d}000/{i}.png": grey(i) for i in range(210)}
+RAW_ZIP, KEPT_ZIP = "data/raw/mnist/x.zip", "downloads/mnist/x.zip"
+MNIST_FILES = [f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+FETCH_MNIST = "python stages/fetch.py mnist data/raw/mnist"
 LAST = "data/runs/even/published/0-39/step_00000060.safetensors"
 FIRST_SNAPSHOT = ".work/trials/*.unfinished/snapshots/step_00000000.safetensors"
 LIVE = "REPLIGAN_LIVE_AFTER=0 "  # else a training of seconds never asks MLflow
@@ -731,7 +784,7 @@ PARAMS = [
             {"update": "G", "sees": ["fresh_z"]}])),
     value("a toy with wgan-gp", FETCH, changed(f"{EVEN}/loss", {"kind": "wgan-gp", "penalty": 10.0})),
     value("a reference of the wrong kind", REFERENCE, changed("references/even",
-        {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 4, "repeats": 2,
+        {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 6, "repeats": 2,
          "threads": 1})),
     value("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "),
         renamed("experiments", "even", "../../x"), renamed("evaluations", "even", "../../x"),
@@ -743,6 +796,9 @@ PARAMS = [
     value("a range of no integers", REFERENCE, changed("datasets/even/source/start", 128)),
     value("integers that do not fit their bits", TRAIN, changed("datasets/even/source/stop", 1000)),
     value("more `num` than half of the images", MNIST["reference"], changed("references/mnist/num", 81)),
+    value("a `num` of fewer images than precision needs", MNIST["train"], changed("references/mnist/num", 4)),
+    value("variants measured on fewer images than precision needs", MNIST["train"],
+        changed("evaluations/dcgan-mnist/variants_num", 5)),
     value("a batch of more images than there are", MNIST["train"], changed(f"{DCGAN}/batch", 161)),
     value("a list in the place of variants", DOCTOR, changed(f"{EVEN}/variants", ["fast"])),
     value("a variant called published", SYNC, renamed(f"{EVEN}/variants", "fast", "published")),
@@ -835,6 +891,23 @@ INPUTS = [
     bad("a raw table of words", PREPROCESS, made, content("data/raw/even/integers.csv", b"integer\ntwo\n")),
     bad("a raw archive that ends too early", MNIST["raw"], made, cut("data/raw/mnist/mnist_5k.csv.gz")),
     bad("a raw archive that is none", MNIST["raw"], made, content("data/raw/mnist/mnist_5k.csv.gz", b"hello")),
+    bad("letters in the place of MNIST's digits", MNIST["raw"], of_files("mnist", *MNIST_FILES),
+        idx("train-images-idx3", np.zeros((200, 28, 28))), idx("train-labels-idx1", np.arange(200) % 26 + 1),
+        idx("t10k-images-idx3", np.zeros((50, 28, 28))), idx("t10k-labels-idx1", np.zeros(50))),
+    bad("a zip with a password", FETCH_MNIST, of_files("images", "x.zip"), zipped(KEPT_ZIP, PICTURES, locked=True)),
+    bad("a 7z file in the place of a zip", FETCH_MNIST, of_files("images", "x.zip"),
+        content(KEPT_ZIP, b"7z\xbc\xaf\x27\x1c" + bytes(99))),
+    bad("an image that cannot be read", MNIST["raw"], of_files("images", "x.zip"),
+        zipped(RAW_ZIP, PICTURES | {"b/1.png": b"no picture"})),
+    bad("an archive without images", MNIST["raw"], of_files("images", "x.zip"), zipped(RAW_ZIP, {"a/b.heic": b"x"})),
+    copes("an image that cannot be read, where one in a hundred is tolerated", MNIST["raw"],
+          of_files("images", "x.zip", unreadable=0.01), zipped(RAW_ZIP, PICTURES | {"b/1.png": b"no picture"})),
+    copes("files in an archive that are no images", MNIST["raw"], of_files("images", "x.zip"),
+          zipped(RAW_ZIP, PICTURES | {"a/1.heic": b"x", "a/2.heic": b"x", "a/notes.txt": b"x"})),
+    copes("numbered folders that would count as classes", MNIST["raw"], of_files("images", "x.zip"),
+          zipped(RAW_ZIP, SHARDS)),
+    copes("the same where they are said to be none", MNIST["raw"], of_files("unlabelled", "x.zip"),
+          zipped(RAW_ZIP, SHARDS)),
     bad("an array that ends too early", TRAIN, made, cut("data/processed/even/train.npy")),
     bad("an array of pickled objects", TRAIN, made, array("data/processed/even/train.npy", np.array([{}, []], object))),
     bad("an array file of no bytes", REFERENCE, made, content("data/processed/even/train.npy", b"")),

@@ -353,7 +353,15 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
         ),
         ("evaluations/even/milestones", [30], "evaluations.even.milestones: found [30]; allowed: steps, 60, and the"),
         ("evaluations/even/walk", WALK, "evaluations.even.walk: found "),
-        ("evaluations/even/variants_num", 5, "evaluations.even.variants_num: found 5; allowed: null for toys"),
+        ("evaluations/even/variants_num", 50, "evaluations.even.variants_num: found 50; allowed: null for toys"),
+        ("evaluations/faces/variants_num", 5, "evaluations.faces.variants_num: found 5; allowed: above 5, for"),
+        ("evaluations/faces/variants_num", 6, None),
+        (
+            "references/faces/num",
+            5,
+            "references.faces.num: found 5; allowed: above 5, for precision looks at 5 neighbours",
+        ),
+        ("references/faces/num", 6, None),
         ("evaluations/faces/walk", None, "evaluations.faces.walk: found null; allowed: a value for images"),
         ("evaluations/faces/variants_num", None, "evaluations.faces.variants_num: found null; allowed: a value for"),
         (

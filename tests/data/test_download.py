@@ -297,6 +297,23 @@ class TestPlaces:
             assert archive.read("b/2.JPG") == b"b/2.JPG"
             assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
+    def test_links_in_a_folder_are_followed_but_not_in_a_circle(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder, elsewhere = place.root / "faces", place.root / "elsewhere"
+        for path in (folder / "cat" / "1.png", elsewhere / "dog" / "2.png", folder / "a.heic"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+        (folder / "dog").symlink_to(elsewhere / "dog")
+        (folder / "cat" / "all").symlink_to(folder)
+        (elsewhere / "dog" / "back").symlink_to(elsewhere)
+        (folder / "cat" / "3.png").symlink_to(elsewhere / "dog" / "2.png")
+        (folder / "lost.png").symlink_to(folder / "nowhere")
+        download.fetch("faces", images(str(folder), name="a.zip"), place.out, place.downloads)
+        with zipfile.ZipFile(place.out / "a.zip") as archive:
+            assert archive.namelist() == ["cat/1.png", "cat/3.png", "dog/2.png"]
+        assert f"{folder}: left out: 1 .heic, 1 links to nothing; read: .jpg" in capsys.readouterr().err
+
     def test_a_name_that_no_archive_can_hold(self, place: Place) -> None:
         folder = place.root / "folder"
         folder.mkdir()
@@ -663,10 +680,37 @@ class TestArchives:
             ("a.tgz", tarred("a" * 90, mode="w:gz")[:60]),
             ("a.tar.xz", BODY),
             ("a.tar.bz2", tarred("a.png", mode="w:bz2")[:-20]),
+            ("a.txz", BODY),
+            ("a.tbz2", BODY),
         ],
     )
     def test_one_that_does_not_open_is_refused(self, place: Place, name: str, content: bytes) -> None:
         assert "-> found what is no whole archive (" in place.refuse(place.serve("a", content), name=name)
+
+    @pytest.mark.parametrize(
+        ("at", "number", "said"),
+        [
+            (8, 1, "encrypted; allowed: archives without a password"),
+            (10, 9, "packed by Deflate64; allowed: stored, Deflate, bzip2, LZMA"),
+            (10, 98, "packed by method 98; allowed: stored, Deflate, bzip2, LZMA"),
+        ],
+    )
+    def test_a_zip_that_can_be_listed_and_not_read_is_refused(
+        self, place: Place, at: int, number: int, said: str
+    ) -> None:
+        content = bytearray(zipped("b.txt", "a.png"))
+        content[content.rindex(b"PK\1\2") + at] = number  # in the last member's entry
+        line = place.refuse(place.serve("a", bytes(content)), name="a.zip")
+        assert f"-> found the member 'a.png', {said}." in line
+
+    @pytest.mark.parametrize(
+        ("content", "kind"),
+        [(b"7z\xbc\xaf\x27\x1c" + BODY, "7z"), (b"Rar!\x1a\7\1\0" + BODY, "rar"), (b"\x28\xb5\x2f\xfd" + BODY, "zstd")],
+    )
+    @pytest.mark.parametrize("name", ["a.zip", "a.tar.zst", "a"])
+    def test_an_archive_of_another_kind_is_refused(self, place: Place, content: bytes, kind: str, name: str) -> None:
+        said = f"-> found {kind} data; allowed: zip, or tar alone or in gzip, xz or bzip2."
+        assert said in place.refuse(place.serve("a", content), name=name)
 
 
 class TestDisk:

@@ -68,6 +68,6 @@ def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
 
 
 def test_weights_need_their_hash() -> None:
-    row = {"kind": "inception", "weights": {"name": "a.pth", "places": ["a.pth"]}, "num": 5, "repeats": 2, "threads": 1}
+    row = {"kind": "inception", "weights": {"name": "a.pth", "places": ["a.pth"]}, "num": 6, "repeats": 2, "threads": 1}
     with pytest.raises(ValueError, match="sha256: found none; allowed: the file's"):
         InceptionReference.model_validate(row)

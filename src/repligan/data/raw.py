@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from repligan.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-Item = tuple[str, "np.ndarray | bytes"]
-"""Name and either pixels uint8 [H, W] or [H, W, 3], or an encoded image file."""
+Item = tuple[str, "np.ndarray | bytes | Exception"]
+"""Name and either pixels uint8 [H, W] or [H, W, 3], or an encoded image file, or why it cannot be had."""
 DIGITS = {"digit": [str(digit) for digit in range(10)]}
 
 
@@ -46,3 +49,11 @@ def of_arrays(splits: list[tuple[np.ndarray, np.ndarray]], factors: dict[str, li
     labels = np.concatenate([labels.reshape(len(labels), -1).astype(np.int64) for _, labels in splits])
     pool = np.concatenate([np.full(len(img), index) for index, (img, _) in enumerate(splits)])
     return Raw(pool, items, labels, factors)
+
+
+def digits(path: Path, labels: np.ndarray, highest: int = 9) -> np.ndarray:
+    """The labels [N] of the file `path`; raises InputError unless all are from 0 to `highest`."""
+    wrong = labels[(labels < 0) | (labels > highest)]
+    if len(wrong):
+        raise InputError(f"{path}: found the label {wrong[0]}; allowed: those of digits, 0 to {highest}")
+    return labels

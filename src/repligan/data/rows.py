@@ -96,7 +96,7 @@ class ImagesForm(Strict):
     """uint8 NCHW arrays, at most `train` images to learn from and `heldout` ones never trained on.
 
     Each image is cropped to its central `crop` x `crop` pixels (null: the largest square), then resized.
-    More than the share `unreadable` of images that cannot be decoded is an error.
+    Others take the place of images that cannot be decoded; more than the share `unreadable` of those is an error.
     """
 
     kind: Literal["images"]

@@ -20,7 +20,7 @@ from repligan.core.randomness import rng
 from repligan.data.batches import denormalise
 from repligan.evaluation.extractor import AT_ONCE, TURNS, Extractor, FeatureExtractor, Features, accuracy, extract, fit
 from repligan.evaluation.inception import LAYER, Inception
-from repligan.evaluation.rows import CnnReference, ImageReference, InceptionReference
+from repligan.evaluation.rows import NEIGHBOURS, CnnReference, ImageReference, InceptionReference
 from repligan.metrics.classes import classifier_score, luminance, modes, total_variation
 from repligan.metrics.frechet import Gaussian, frechet_distance, gaussian
 from repligan.metrics.kernel import kid
@@ -28,7 +28,6 @@ from repligan.metrics.neighbours import memorised, nearest, prdc, radii
 
 Stats = dict[str, np.ndarray]
 STANDARD = "extractor.pth"
-NEIGHBOURS = 5  # k of precision, recall, density and coverage
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from repligan.core.rows import File, Positive, Rate, Size, Strict, Threads
 from repligan.data.rows import Dataset, ImagesForm
@@ -12,7 +13,16 @@ from repligan.models.rows import Noise
 
 # What latent arithmetic shows of two latents A and B, component by component.
 OPERATIONS = ("A", "B", "A + B", "|A - B|", "A * B")
-Num = Annotated[int, Field(ge=2)]
+NEIGHBOURS = 5  # k of precision, recall, density and coverage
+
+
+def _with_neighbours(num: int) -> int:
+    if num <= NEIGHBOURS:
+        raise PydanticCustomError("too_few", f"above {NEIGHBOURS}, for precision looks at {NEIGHBOURS} neighbours")
+    return num
+
+
+Num = Annotated[int, AfterValidator(_with_neighbours)]
 
 
 class DrawsReference(Strict):
@@ -32,7 +42,7 @@ class _Extractor(Strict):
     """Features to measure distances on, at `num` images a side, `repeats` times."""
 
     num: Num
-    repeats: Num
+    repeats: Annotated[int, Field(ge=2)]
     threads: Threads
 
     def refuse_unfit(self, dataset: Dataset) -> None:

@@ -5,6 +5,12 @@ A layout is a module here and its line below.
 
 from types import ModuleType
 
-from repligan.data.layouts import archives, celeba, mnist, svhn
+from repligan.data.layouts import archives, celeba, mnist, svhn, unlabelled
 
-LAYOUTS: dict[str, ModuleType] = {"mnist": mnist, "svhn": svhn, "celeba": celeba, "images": archives}
+LAYOUTS: dict[str, ModuleType] = {
+    "mnist": mnist,
+    "svhn": svhn,
+    "celeba": celeba,
+    "images": archives,
+    "unlabelled": unlabelled,
+}

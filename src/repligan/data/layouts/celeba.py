@@ -16,8 +16,8 @@ def read(raw: Path, files: list[File]) -> Raw:
     """The faces, the split that each is meant for, and its attributes as factors of "no" and "yes"."""
     import numpy as np
 
-    found = archives.of([raw / FACES])
-    names = [PurePosixPath(name).name for name in archives.members(raw / FACES)]
+    found, paths = archives.of([raw / FACES])
+    names = [PurePosixPath(path).name for path in paths]
     pool, labels, factors = np.zeros(len(names), int), None, {}
     if (raw / SPLIT).exists():
         lines = (line.split() for line in (raw / SPLIT).read_text().splitlines() if line.strip())

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 
 from repligan.core.files import existing
 from repligan.core.rows import File
-from repligan.data.raw import DIGITS, Raw, of_arrays
+from repligan.data.raw import DIGITS, Raw, digits, of_arrays
 
 if TYPE_CHECKING:
     import numpy as np
 
+SPLITS = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
-NEEDED = [f"{split}-{what}" for split in ("train", "t10k") for what in (IMAGES, LABELS)]
+NEEDED = [f"{split}-{what}" for split in SPLITS for what in (IMAGES, LABELS)]
 
 
 def read(raw: Path, files: list[File]) -> Raw:
     """The images and digits of both splits."""
-    return of_arrays(
-        [(idx(raw / f"{name}-{IMAGES}"), idx(raw / f"{name}-{LABELS}")) for name in ("train", "t10k")], DIGITS
-    )
+    return of_arrays([(idx(raw / f"{name}-{IMAGES}"), _labels(raw / f"{name}-{LABELS}")) for name in SPLITS], DIGITS)
+
+
+def _labels(path: Path) -> np.ndarray:
+    return digits(path, idx(path))
 
 
 def idx(path: Path) -> np.ndarray:

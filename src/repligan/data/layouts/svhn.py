@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from repligan.core.files import existing
 from repligan.core.rows import File
-from repligan.data.raw import DIGITS, Raw, of_arrays
+from repligan.data.raw import DIGITS, Raw, digits, of_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,4 +25,4 @@ def split(path: Path) -> tuple[np.ndarray, np.ndarray]:
     from scipy.io import loadmat
 
     content: dict[str, Any] = loadmat(existing(path), variable_names=["X", "y"])
-    return content["X"].transpose(3, 0, 1, 2), content["y"].ravel() % 10
+    return content["X"].transpose(3, 0, 1, 2), digits(path, content["y"].ravel(), 10) % 10
