@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,8 @@ def test_the_store_is_in_the_repository_or_where_the_user_says(here: Path, monke
     assert tracking.uri() == f"sqlite:///{here}/mlflow.db"
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     assert tracking.uri() == "sqlite:////elsewhere/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine/runs.db")
+    assert tracking.uri() == "sqlite:////elsewhere/mine/runs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert tracking.uri() == "http://127.0.0.1:5000"
 
@@ -95,6 +99,26 @@ def test_several_processes_may_come_first(here: Path) -> None:
     ]
     results = [process.communicate() for process in running]
     assert [out.strip() for out, _ in results] == ["1"] * 4, results
+
+
+def test_a_file_that_is_written_to_for_a_moment_is_waited_for(here: Path) -> None:
+    other = sqlite3.connect(here / "mlflow.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    soon = threading.Timer(0.5, other.close)
+    soon.start()
+    assert tracking.open_store().experiment_id
+    soon.join()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_file_of_another_mlflow_stops_no_training(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "mlflow.db").write_bytes(b"garbage" * 999)
+    live = tracking.Live("dcgan", "f1")
+    live(10, {"loss_D": 1.0}, None)
+    live.close()
+    assert capfd.readouterr().err == (
+        "warning: dcgan: MLflow: file is not a database; `repligan sync` adds the run later\n"
+    )
 
 
 def runs_of(store: tracking.Store) -> dict[str, Run]:
