@@ -193,15 +193,20 @@ def test_a_live_run_is_completed_under_the_name_of_its_row(here: Path, finished:
     trial = next(trials_of(row, experiment))
     key, notes = workshop.training_key(trial), {"environment": {"cpu": "AVX2"}, "began": 1.0, "seconds": 2.5}
     finished.get(key, lambda out, unfinished: notes)
-    live = tracking.Live(str(trial), fingerprint(key))
-    live(5, {"loss_D": 1.0}, None)
-    live.close()
+    for name, key_of_run in ((str(trial), fingerprint(key)), ("stopped", "f1"), ("given up", "f2")):
+        live = tracking.Live(name, key_of_run)
+        live(5, {"loss_D": 1.0}, None)
+        live.close()
+    (finished.folder / "f1.unfinished").mkdir()
     store = tracking.open_store()
-    assert runs_of(store).keys() == {str(trial)}
-    tracking.sync(made.params, made.data, made.reports)
+    assert runs_of(store).keys() == {str(trial), "stopped", "given up"}
+    live_run = runs_of(store)[str(trial)].info.run_id
+    done = tracking.sync(made.params, made.data, made.reports)
+    assert [name for name, what in done.items() if what != "written"] == ["given up"]
     runs = runs_of(store)
-    assert len(runs) == len(made.params.rows) + 1
-    assert runs[made.params.called(row)].info.run_id == live.run_id
+    assert [runs[name].info.status for name in ("stopped", "given up")] == ["RUNNING", "KILLED"]
+    assert len(runs) == len(made.params.rows) + 3
+    assert runs[made.params.called(row)].info.run_id == live_run
     assert json.loads(read(store, runs[made.params.called(row)], "training.json")) == notes
 
 

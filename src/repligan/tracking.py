@@ -222,7 +222,7 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     found = {row: _read_row(row, data, reports) for row in params.rows}
     store = open_store()
     done = {str(row): _sync_row(store, params, row, one, published[row.experiment], data) for row, one in found.items()}
-    return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)}
+    return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)} | _end_given_up(store)
 
 
 def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
@@ -328,6 +328,24 @@ def _sync_claims(store: Store, params: Params, table: dict[str, list[Any]], repo
     store.client.set_tag(run_id, RESULT, key)
     store.client.set_terminated(run_id)
     return "written"
+
+
+def _end_given_up(store: Store) -> dict[str, str]:
+    """End the runs of trainings that were stopped and cannot go on: MLflow would show them as running for ever.
+
+    A server may have runs of other machines; they are left.
+    """
+    from repligan.store import Store as Finished
+    from repligan.trials import folder
+
+    if not uri().startswith(FILE):
+        return {}
+    waiting = {path.stem for path in Finished(folder()).unfinished()}
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    given_up = [run for run in running if run.data.tags.get(FINGERPRINT, None) not in {None, *waiting}]
+    for run in given_up:
+        store.client.set_terminated(run.info.run_id, "KILLED")
+    return {str(run.info.run_name): "ended, its training was given up" for run in given_up}
 
 
 def _log_identity(
