@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import this_tree  # noqa: F401
 from repligan.claims import ledger, rows
 from repligan.claims.values import Table
 from repligan.core.errors import Command, run

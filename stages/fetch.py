@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+import this_tree  # noqa: F401
 from repligan.core import runtime
 from repligan.core.errors import Command, run
-from repligan.core.files import whole_dir
+from repligan.core.files import root, whole_dir
 from repligan.core.rows import pick
 from repligan.params import load
 
@@ -24,7 +25,7 @@ def main(name: str, out: Path, params: Path) -> None:
     from repligan.data.download import fetch
 
     with whole_dir(out) as folder:
-        fetch(name, dataset.source, folder, Path("downloads"))
+        fetch(name, dataset.source, folder, root() / "downloads")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
+import this_tree  # noqa: F401
 from repligan.core import runtime
 from repligan.core.errors import Command, run
-from repligan.core.files import existing, whole_dir, write_json
+from repligan.core.files import existing, root, whole_dir, write_json
 from repligan.core.rows import pick
 from repligan.data.rows import FilesSource
 from repligan.evaluation.rows import DrawsReference, InceptionReference
@@ -44,7 +45,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
                 from repligan.data.download import fetch
 
                 weights = FilesSource(kind="files", layout="images", files=[reference.weights])
-                fetch("inception", weights, folder, Path("downloads"))
+                fetch("inception", weights, folder, root() / "downloads")
                 (folder / reference.weights.name).rename(folder / comparison.STANDARD)
             device = runtime.device(loaded.runtime, reference.threads)
             compared, learned = comparison.make(reference, processed, folder, device)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+import this_tree  # noqa: F401
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir

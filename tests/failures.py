@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -34,7 +35,7 @@ from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
 
-from repligan import compose
+from repligan import compose, tracking
 from repligan.engines import ThisProcess
 
 NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -141,6 +142,8 @@ def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
     temporary = bench.folder.parent / f"{bench.folder.name}-tmp"  # so that what is left there shows
     temporary.mkdir(exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (bench.folder / "src").exists():
+        env["PYTHONPATH"] = str(bench.folder / "src")
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "REPLIGAN_"))}
     return subprocess.Popen(
         words,
@@ -609,13 +612,27 @@ def taken_port(bench: Bench) -> None:
     bench.params["<port>"] = str(other.getsockname()[1])
 
 
-@contextmanager
-def closing(thing: socket.socket) -> Iterator[None]:
-    """Close a socket after the block."""
-    try:
-        yield
-    finally:
-        thing.close()
+def free_port(bench: Bench) -> None:
+    """A port that nobody listens on, named <port> in the command."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        bench.params["<port>"] = str(free.getsockname()[1])
+
+
+def other_mlflow(bench: Bench) -> None:
+    """An mlflow.db as a newer MLflow would have made it."""
+    bench.patch.chdir(bench.folder)
+    bench.patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking.open_store()
+    with closing(sqlite3.connect("mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'abcdefabcdef'")
+
+
+def locked(bench: Bench) -> None:
+    """An mlflow.db that is written to for as long as the case takes."""
+    database = sqlite3.connect(bench.folder / "mlflow.db", isolation_level=None)
+    bench.undo.enter_context(closing(database))
+    database.execute("BEGIN EXCLUSIVE")
+    bench.patch.setattr(tracking, "LOCKED", 0.1)
 
 
 # The cases.
@@ -855,6 +872,7 @@ NAMES = [
     bad("an unknown option", f"{FETCH} --force"),
     bad("a missing argument", "python stages/train.py even"),
     bad("the doctor outside of the repository", DOCTOR),
+    bad("a `repligan` of another folder", "repligan compose", content("src/repligan/__init__.py", b"")),
 ]  # fmt: skip
 
 INPUTS = [
@@ -1005,10 +1023,19 @@ FAULTS = [
     copes("an MLflow server that breaks off, in the report", DROPPED + REPORT, made, server(once)),
     fault("an MLflow server that is absent, in a sync", SYNC, made),
     fault("an MLflow server that breaks off, in a sync", DROPPED + SYNC, made, server(once)),
-    fault("an mlflow.db that is none", f"MLFLOW_TRACKING_URI= {SYNC}", made, content("mlflow.db", b"garbage" * 999)),
-    copes("params.yaml edited by hand, in a repair", "repligan repair", repository, changed(f"{EVEN}/steps", 70)),
+    bad("an mlflow.db that is none", f"MLFLOW_TRACKING_URI= {SYNC}", made, content("mlflow.db", b"garbage" * 999)),
+    bad("an mlflow.db of another MLflow", "MLFLOW_TRACKING_URI= repligan ui --port <port>", other_mlflow, free_port,
+        act=apart),
+    fault("an mlflow.db that is a folder", f"MLFLOW_TRACKING_URI= {SYNC}", made, folder("mlflow.db")),
+    fault("an mlflow.db that another process has locked", f"MLFLOW_TRACKING_URI= {SYNC}", made, locked),
+    copes("an mlflow.db that another process has locked, in the report", f"MLFLOW_TRACKING_URI= {REPORT}", made,
+          locked),
+    copes("params.yaml edited by hand, in a repair", "repligan repair", repository, changed(f"{EVEN}/steps", 70),
+          act=apart),
+    copes("outputs of an experiment that was removed, in a repair", "repligan repair", repository,
+          content("data/evaluations/odd/losses.csv", b"step\n"), content("reports/metrics/odd.json", b"{}"), act=apart),
     copes("params.yaml edited by hand, in another scale", "repligan scale laptop", repository,
-          changed(f"{EVEN}/steps", 70)),
+          changed(f"{EVEN}/steps", 70), act=apart),
     Case("a second `dvc repro` while one runs; a third is fine", "dvc repro fetch@even", 255,
          (repository, fetched_slowly), twice),
     Case("a stage that fails in `dvc repro`, which removes outputs before it runs a stage", f"dvc repro {STAGE}", 255,

@@ -55,11 +55,21 @@ def test_params_are_composed(repo: Path, command: list[str], scale: str) -> None
     assert (repo / "params.yaml").read_text() == f"scale: {scale}"
 
 
-def test_hand_edits_of_params_are_named(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hand_edits_of_params_are_named(repo: Path, smoke_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = smoke_file.read_text() + "# By hand.\n"
+    (repo / "params.yaml").write_text(text)
     monkeypatch.setattr(cli.composing, "edited", lambda params, conf: [f"{params}: batch: found 3"])
     assert CliRunner().invoke(main, ["repair"]).stderr == "warning: params.yaml: batch: found 3\n"
-    assert (repo / "params.yaml").read_text() == "scale: laptop"
+    assert (repo / "params.yaml").read_text() == text
     assert CliRunner().invoke(main, ["compose"]).stderr == "dropped: params.yaml: batch: found 3\n"
+
+
+def test_the_command_of_another_folder_refuses(repo: Path) -> None:
+    (repo / "src" / "repligan").mkdir(parents=True)
+    shown = CliRunner().invoke(main, ["compose"])
+    assert shown.exit_code == 2
+    assert f"allowed: {repo}/src/repligan, by `PYTHONPATH=src repligan ...`" in shown.stderr
+    assert (repo / "params.yaml").read_text() == "scale: laptop"
 
 
 def test_composing_elsewhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,8 @@ def settled(words: str) -> str:
     words = re.sub(r"\b[0-9a-f]{32}\b", "<key>", words)
     words = re.sub(r"\b0x[0-9a-f]+\b", "<address>", words)
     words = re.sub(r"\bPID \d+", "PID <number>", words)
+    words = re.sub(r"\bMLflow \d+\.\d+\.\d+", "MLflow <version>", words)
+    words = re.sub(r"\bexpected [0-9a-f]{12}\b", "expected <revision>", words)
     words = re.sub(r"\b(repligan-verify-)\w+", r"\1<random>", words)
     return re.sub(r"127\.0\.0\.1(:|', port=)\d{4,5}", r"127.0.0.1\1<port>", words)
 

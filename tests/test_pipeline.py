@@ -20,7 +20,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from repligan.claims import ledger
-from repligan.params import Params
+from repligan.params import Params, load
 
 OUTPUTS = (".venv", ".git", ".work", "data", "downloads", "mlartifacts")
 LEFTOVERS = (
@@ -221,7 +221,12 @@ def trained(repo: Path) -> set[str]:
 
 def outs(repo: Path) -> dict[str, list[str]]:
     """Stage -> the hashes of its outputs."""
-    stages = YAML(typ="safe").load((repo / "dvc.lock").read_text())["stages"]
+    return outs_in((repo / "dvc.lock").read_text())
+
+
+def outs_in(lock: str) -> dict[str, list[str]]:
+    """The same in the text of a dvc.lock."""
+    stages = YAML(typ="safe").load(lock)["stages"]
     return {name: [out["md5"] for out in stage["outs"]] for name, stage in stages.items()}
 
 
@@ -239,8 +244,11 @@ def test_words_in_the_training_loop_train_nothing_again(repos: list[Path]) -> No
 def test_two_more_seeds_of_a_row_are_two_trainings(repos: list[Path]) -> None:
     repo, before = repos[1], trained(repos[1])
     row = "experiments.dcgan-mnist.variants.hard-labels"
-    with edited(repo, "params.yaml"):
+    with edited(repo, "params.yaml") as edit:
+        edit("params.yaml", "beta1: 0.9,", "beta1: 0.8,")  # by hand, as is the scale: both stay
         done = run(repo, "dvc", "exp", "run", "-S", f"+{row}.seeds=4", "-s", "rows", "train@dcgan-mnist")
+        changed = load(repo / "params.yaml")
+        assert (changed.scale, changed.published("even").optimiser.beta1) == ("smoke", 0.8)
         assert re.findall(r"Running stage '(.*)'", done.stdout) == ["rows", "train@dcgan-mnist"], done.stderr
         new = [json.loads(key) for key in trained(repo) - before]
         assert sorted(key["seeds"] for key in new) == [[2, 3], [3, 4]]
@@ -263,6 +271,35 @@ def test_a_factor_in_a_loss_trains_the_rows_with_that_loss_again(repos: list[Pat
         changed = {name for name, found in outs(repo).items() if found != lock[name]}
         assert changed == {"train@even", "evaluate@even"}
         assert (repo / metrics).read_bytes() != measured
+
+
+def experiment(repo: Path, name: str, *how: str) -> dict[str, list[str]]:
+    """Run an experiment of DVC outside of the workspace; stage -> the hashes of its outputs there."""
+    done = run(repo, "dvc", "exp", "run", *how)
+    assert done.returncode == 0, done.stderr
+    [ref] = run(repo, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").stdout.split()
+    return outs_in(run(repo, "git", "show", f"{ref}:dvc.lock").stdout)
+
+
+def test_experiments_run_the_code_that_they_were_made_with(repos: list[Path]) -> None:
+    """Not that of the workspace, whose package is installed: in the queue, with --temp, in a clone to verify."""
+    repo, before = repos[1], outs(repos[1])
+    fetching, loss = "src/repligan/data/download.py", "src/repligan/training/losses.py"
+    with edited(repo, fetching, loss) as edit:
+        edit(loss, "return target * softplus(-logits)", "return 1 + target * softplus(-logits)")
+        assert run(repo, "dvc", "exp", "run", "--queue", "-n", "queued", "-s", "train@even").returncode == 0
+        run(repo, "git", "checkout", "-q", "src")
+        assert experiment(repo, "queued", "--run-all")["train@even"] != before["train@even"]
+        edit(fetching, '["integer"]', '["integer" if ".dvc" in __file__ else "of the workspace"]')
+        apart = experiment(repo, "apart", "--temp", "-n", "apart", "-s", "fetch@even")
+        assert apart["fetch@even"] == before["fetch@even"]
+        edit(fetching, '["integer" if', '["number" if True or')
+        run(repo, "git", "commit", "-qam", "another header")
+        run(repo, "git", "checkout", "-q", "HEAD~", "src")
+        done = run(repo, "repligan", "verify", "--stage", "fetch@even")
+        run(repo, "git", "reset", "-q", "HEAD~")
+        assert done.returncode == 1
+        assert "| fetch@even | data/raw/even | drifted | another hash |" in done.stdout
 
 
 def test_metrics_and_plots_show(repo: Path, names: list[str]) -> None:

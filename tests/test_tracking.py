@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,8 @@ def test_the_store_is_in_the_repository_or_where_the_user_says(here: Path, monke
     assert tracking.uri() == f"sqlite:///{here}/mlflow.db"
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     assert tracking.uri() == "sqlite:////elsewhere/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine/runs.db")
+    assert tracking.uri() == "sqlite:////elsewhere/mine/runs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert tracking.uri() == "http://127.0.0.1:5000"
 
@@ -95,6 +99,26 @@ def test_several_processes_may_come_first(here: Path) -> None:
     ]
     results = [process.communicate() for process in running]
     assert [out.strip() for out, _ in results] == ["1"] * 4, results
+
+
+def test_a_file_that_is_written_to_for_a_moment_is_waited_for(here: Path) -> None:
+    other = sqlite3.connect(here / "mlflow.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    soon = threading.Timer(0.5, other.close)
+    soon.start()
+    assert tracking.open_store().experiment_id
+    soon.join()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_file_of_another_mlflow_stops_no_training(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "mlflow.db").write_bytes(b"garbage" * 999)
+    live = tracking.Live("dcgan", "f1")
+    live(10, {"loss_D": 1.0}, None)
+    live.close()
+    assert capfd.readouterr().err == (
+        "warning: dcgan: MLflow: file is not a database; `repligan sync` adds the run later\n"
+    )
 
 
 def runs_of(store: tracking.Store) -> dict[str, Run]:
@@ -169,15 +193,20 @@ def test_a_live_run_is_completed_under_the_name_of_its_row(here: Path, finished:
     trial = next(trials_of(row, experiment))
     key, notes = workshop.training_key(trial), {"environment": {"cpu": "AVX2"}, "began": 1.0, "seconds": 2.5}
     finished.get(key, lambda out, unfinished: notes)
-    live = tracking.Live(str(trial), fingerprint(key))
-    live(5, {"loss_D": 1.0}, None)
-    live.close()
+    for name, key_of_run in ((str(trial), fingerprint(key)), ("stopped", "f1"), ("given up", "f2")):
+        live = tracking.Live(name, key_of_run)
+        live(5, {"loss_D": 1.0}, None)
+        live.close()
+    (finished.folder / "f1.unfinished").mkdir()
     store = tracking.open_store()
-    assert runs_of(store).keys() == {str(trial)}
-    tracking.sync(made.params, made.data, made.reports)
+    assert runs_of(store).keys() == {str(trial), "stopped", "given up"}
+    live_run = runs_of(store)[str(trial)].info.run_id
+    done = tracking.sync(made.params, made.data, made.reports)
+    assert [name for name, what in done.items() if what != "written"] == ["given up"]
     runs = runs_of(store)
-    assert len(runs) == len(made.params.rows) + 1
-    assert runs[made.params.called(row)].info.run_id == live.run_id
+    assert [runs[name].info.status for name in ("stopped", "given up")] == ["RUNNING", "KILLED"]
+    assert len(runs) == len(made.params.rows) + 3
+    assert runs[made.params.called(row)].info.run_id == live_run
     assert json.loads(read(store, runs[made.params.called(row)], "training.json")) == notes
 
 

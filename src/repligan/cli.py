@@ -14,7 +14,7 @@ from repligan import compose as composing
 from repligan import tracking
 from repligan.core import runtime
 from repligan.core.errors import Fault, Group, InputError
-from repligan.core.files import write_bytes
+from repligan.core.files import root, write_bytes
 from repligan.core.rows import pick
 from repligan.params import SCALES, load, with_walk
 from repligan.training.rows import PUBLISHED, RowId
@@ -29,6 +29,9 @@ def main() -> None:
 
     The pipeline itself is `dvc repro`; these commands look at what it made.
     """
+    here, code = Path("src/repligan").resolve(), Path(__file__).resolve().parent
+    if here.is_dir() and here != code:
+        raise InputError(f"repligan: found the code in {code}; allowed: {here}, by `PYTHONPATH=src repligan ...`")
 
 
 @main.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 repligan sync")
@@ -36,14 +39,8 @@ def main() -> None:
 def sync(params: Path) -> None:
     """Add to MLflow what it lacks: runs restored from a cache, or made while its server was away."""
     loaded = load(params)
-    try:
+    with tracking.one_line():
         done = tracking.sync(loaded, Path("data"), Path("reports"))
-    except (click.ClickException, OSError):
-        raise
-    except Exception as error:  # MLflow raises what its HTTP and SQL libraries raise
-        raise Fault(
-            f"MLFLOW_TRACKING_URI: {tracking.uri()}: {tracking.short(error)}; allowed: a store that answers"
-        ) from None
     for name, what in done.items():
         click.echo(f"{name}: {what}")
 
@@ -84,7 +81,7 @@ def plan(params: Path) -> None:
     from repligan.tools import plan as planning
 
     click.echo(f"scale {loaded.scale}")
-    for line in planning.fetching(loaded, Path("downloads")):
+    for line in planning.fetching(loaded, root() / "downloads"):
         click.echo(line)
     for line in planning.training(loaded):
         click.echo(line)
@@ -154,7 +151,8 @@ def ui(port: int) -> None:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if free.connect_ex(("127.0.0.1", port)) == 0:
             raise Fault(f"--port: found {port}, which another program has; allowed: a free port")
-    tracking.open_store()
+    with tracking.one_line():
+        tracking.open_store()
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking.uri(), "--workers", "1"]
@@ -210,14 +208,18 @@ def doctor(params: Path) -> None:
 def repair() -> None:
     """Repair what a killed DVC left half-written, as `make repro` does first; says what it did.
 
-    Also says where params.yaml was edited and conf/, which it is composed from, was not.
+    Also says where params.yaml was edited and conf/, which it is composed from, was not, and which outputs are of no
+    experiment any more.
     """
     from repligan.tools.repair import repair as repairing
+    from repligan.tools.repair import strays
 
     for line in repairing(Path.cwd()):
         click.echo(line)
     if CONF.is_dir() and PARAMS.exists():
         for line in composing.edited(PARAMS, CONF):
+            click.echo(f"warning: {line}", err=True)
+        for line in strays(Path.cwd(), load(PARAMS)):
             click.echo(f"warning: {line}", err=True)
 
 

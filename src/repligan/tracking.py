@@ -12,16 +12,21 @@ import logging
 import os
 import queue
 import re
+import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repligan.core.errors import InputError
-from repligan.core.files import arrays, sha256, usable
+import click
+
+from repligan.core.errors import Fault, InputError
+from repligan.core.files import arrays, root, sha256, usable
 from repligan.core.rows import flatten
 from repligan.params import Params
 from repligan.training.rows import PUBLISHED, Experiment, RowId
@@ -34,12 +39,14 @@ if TYPE_CHECKING:
     from repligan.reporting.results import Result
 
 Series = dict[str, list[tuple[int, float]]]
-EXPERIMENT = "repligan"
+EXPERIMENT, FILE = "repligan", "sqlite:///"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 BATCH = 1000  # metrics MLflow takes in one call
 MOST_PICTURES = 20  # steps that MLflow's slider can show
 LIVE_AFTER = 20.0  # seconds, unless REPLIGAN_LIVE_AFTER says otherwise
 ELSEWHERE = "unknown: trained on another machine, or restored from a cache"
+LOCKED = 5.0  # seconds that a database file which another process writes to is waited for
+RAISED = logging.CRITICAL + 1  # for what logs the exceptions that it raises, with their tracebacks
 PATIENCE = 10.0  # seconds that a finished training waits for MLflow to catch up
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,14 +56,10 @@ QUIET = {
 }
 
 
-def root() -> Path:
-    """The repository's folder, also inside an experiment that DVC runs in a temporary copy."""
-    return Path(os.environ.get("DVC_ROOT", Path.cwd()))
-
-
 def uri() -> str:
-    """MLFLOW_TRACKING_URI, or an SQLite file at the repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root()}/mlflow.db"
+    """MLFLOW_TRACKING_URI, by default mlflow.db; a relative path of a file begins at the repository's folder."""
+    found = os.environ.get("MLFLOW_TRACKING_URI") or f"{FILE}mlflow.db"
+    return f"{FILE}{root() / found.removeprefix(FILE)}" if found.startswith(FILE) else found
 
 
 @dataclass
@@ -107,18 +110,45 @@ def open_store() -> Store:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db": RAISED}.items():
+        logging.getLogger(noisy).setLevel(level)
     lock = root() / ".work" / "mlflow.lock"
     lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        _refuse_useless_file()
         client = MlflowClient(uri())
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment:
             return Store(client, experiment.experiment_id)
         where = f"{root().resolve().as_uri()}/mlartifacts" if uri().startswith("sqlite:") else None
         return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+
+
+def _refuse_useless_file() -> None:
+    """Raise what SQLite says of a file that it cannot read: MLflow would try again for minutes."""
+    if uri().startswith(FILE):
+        with closing(sqlite3.connect(uri().removeprefix(FILE), timeout=LOCKED)) as database:
+            database.execute("SELECT name FROM sqlite_master")
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """While inside, what MLflow raises is one line: InputError for a file of another MLflow or of none, else Fault."""
+    try:
+        yield
+    except (click.ClickException, OSError):
+        raise
+    except Exception as error:  # MLflow raises what its HTTP and SQL libraries raise
+        said, file = short(error), uri().removeprefix(FILE)
+        if uri().startswith(FILE) and "locked" in said:
+            raise Fault(f"{file}: another process writes to it and does not end; end it, or try again later") from None
+        if uri().startswith(FILE) and re.search("schema|revision|not a database", said):
+            raise InputError(
+                f"{file}: MLflow {version('mlflow')} cannot use it ({said.split('. ')[0]}); move it and mlartifacts "
+                f"away, and `repligan sync` writes the runs anew; `mlflow db upgrade {uri()}` keeps an older one"
+            ) from None
+        raise Fault(f"MLFLOW_TRACKING_URI: {uri()}: {said}; allowed: a store that answers") from None
 
 
 def artifact_location() -> str:
@@ -192,7 +222,7 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     found = {row: _read_row(row, data, reports) for row in params.rows}
     store = open_store()
     done = {str(row): _sync_row(store, params, row, one, published[row.experiment], data) for row, one in found.items()}
-    return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)}
+    return done | {"claims": _sync_claims(store, params, ledger.table(claims), reports)} | _end_given_up(store)
 
 
 def sync_or_warn(params: Params, data: Path, reports: Path) -> None:
@@ -298,6 +328,24 @@ def _sync_claims(store: Store, params: Params, table: dict[str, list[Any]], repo
     store.client.set_tag(run_id, RESULT, key)
     store.client.set_terminated(run_id)
     return "written"
+
+
+def _end_given_up(store: Store) -> dict[str, str]:
+    """End the runs of trainings that were stopped and cannot go on: MLflow would show them as running for ever.
+
+    A server may have runs of other machines; they are left.
+    """
+    from repligan.store import Store as Finished
+    from repligan.trials import folder
+
+    if not uri().startswith(FILE):
+        return {}
+    waiting = {path.stem for path in Finished(folder()).unfinished()}
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    given_up = [run for run in running if run.data.tags.get(FINGERPRINT, None) not in {None, *waiting}]
+    for run in given_up:
+        store.client.set_terminated(run.info.run_id, "KILLED")
+    return {str(run.info.run_name): "ended, its training was given up" for run in given_up}
 
 
 def _log_identity(

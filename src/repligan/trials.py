@@ -28,6 +28,7 @@ from repligan.core.files import (
     existing,
     from_file,
     read_json,
+    root,
     sha256,
     to_bytes,
     tree_digest,
@@ -56,8 +57,8 @@ VERSIONS = ("numpy", "scipy", "torch")
 
 
 def folder() -> Path:
-    """Where finished trials are kept: REPLIGAN_TRIALS, or .work/trials of the repository, also for a copy of it."""
-    return Path(os.environ.get("REPLIGAN_TRIALS") or Path(os.environ.get("DVC_ROOT", Path.cwd())) / ".work" / "trials")
+    """Where finished trials are kept: in the repository's folder .work/trials, or where REPLIGAN_TRIALS says."""
+    return root() / (os.environ.get("REPLIGAN_TRIALS") or ".work/trials")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from conftest import ROOT
 
 from repligan import tracking
 from repligan.core import runtime
+from repligan.core.files import write_bytes
 from repligan.params import Params
 from repligan.store import Store
 from repligan.tools import doctor
@@ -79,6 +82,28 @@ def test_a_moved_mlflow_store_and_a_file_store(repo: Path, smoke: Params, tmp_pa
     said = wrong(moved, smoke)
     assert "the folder was moved" in said
     assert "a file store, which MLflow cannot read" in said
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_store_that_cannot_be_used_is_one_line(
+    repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(repo / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(tracking, "LOCKED", 0.1)
+        assert f"{repo}/mlflow.db: another process writes to it and does not end; end it" in wrong(repo, smoke)
+    (repo / "mlflow.db").write_bytes(b"garbage" * 999)
+    said = wrong(repo, smoke).splitlines()
+    assert len([line for line in said if "mlflow.db: MLflow" in line and "`repligan sync` writes" in line]) == 1
+
+
+def test_outputs_of_no_experiment_are_named(repo: Path, smoke: Params) -> None:
+    for name in (*smoke.experiments, "removed"):
+        (repo / "data/evaluations" / name).mkdir(parents=True)
+        write_bytes(repo / "reports/metrics" / f"{name}.json", b"{}")
+    (repo / "data/evaluations/.even.partial").mkdir()
+    said = [line.split(":")[0] for line in wrong(repo, smoke).splitlines() if "of no experiment" in line]
+    assert said == ["data/evaluations/removed", "reports/metrics/removed.json"]
 
 
 def test_a_stopped_training_waits(repo: Path, smoke: Params) -> None:

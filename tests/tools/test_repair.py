@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,35 @@ def test_repair_without_git_removes_it(tmp_path: Path) -> None:
     assert len(repair(tmp_path)) == 2
     assert not (tmp_path / "dvc.lock").exists()
     assert not (tmp_path / ".dvc/tmp/rwlock").exists()
+
+
+@pytest.mark.parametrize("how", ["write", "read"])
+def test_repair_frees_what_a_killed_dvc_held_and_leaves_what_a_living_one_holds(tmp_path: Path, how: str) -> None:
+    """Under the number of another process, or of none."""
+    rwlock = tmp_path / ".dvc/tmp/rwlock"
+    rwlock.parent.mkdir(parents=True)
+
+    def held_by(pid: int) -> None:
+        info = {"pid": pid, "cmd": "/usr/bin/dvc repro"}
+        rwlock.write_text(json.dumps({how: {str(tmp_path / "data/rows"): info if how == "write" else [info]}}))
+
+    with subprocess.Popen(["sleep", "60"]) as other:
+        held_by(other.pid)
+        assert repair(tmp_path) == [f"{rwlock}: the dvc that held it was killed, removed"]
+        other.kill()
+    held_by(other.pid)
+    assert len(repair(tmp_path)) == 1
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as dvc:
+        held_by(dvc.pid)
+        assert repair(tmp_path) == []
+        assert rwlock.exists()
+        dvc.kill()
+
+
+def test_repair_removes_an_rwlock_of_another_form(tmp_path: Path) -> None:
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / ".dvc/tmp/rwlock").write_text('{"data/rows": {"write": {"pid": 1, "cmd": "dvc repro"}}}')
+    assert len(repair(tmp_path)) == 1
 
 
 def test_repair_leaves_a_running_dvc_alone(tmp_path: Path) -> None:

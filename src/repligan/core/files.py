@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 SIGNIFICANT = 6  # significant digits of every written number: below what any metric can resolve
 
 
+def root() -> Path:
+    """The folder of what is kept beside the pipeline's files: the repository's, also for a copy of it.
+
+    DVC runs an experiment of its queue, or with --temp, in a copy that is removed afterwards.
+    """
+    return Path(os.environ.get("DVC_ROOT", Path.cwd()))
+
+
 @contextmanager
 def whole_dir(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside `out`; it takes the place of `out` only if the block succeeds."""

@@ -25,7 +25,7 @@ from urllib.request import url2pathname
 import click
 
 from repligan.core.errors import InputError
-from repligan.core.files import write_bytes, write_json
+from repligan.core.files import root, write_bytes, write_json
 from repligan.core.progress import Progress
 from repligan.core.rows import File
 from repligan.data.faults import fault, page
@@ -168,7 +168,7 @@ def _from_web(name: str, file: File, place: str, kept: Path) -> None:
 
 def _copy(place: str, file: File, aside: Path) -> None:
     """A local file, or a folder of images as an archive."""
-    path = Path(url2pathname(urlsplit(place).path) if place.startswith("file://") else place).expanduser()
+    path = root() / Path(url2pathname(urlsplit(place).path) if place.startswith("file://") else place).expanduser()
     if path.is_dir():
         if not file.name.endswith(".zip"):
             raise InputError(f"{place}: found a folder for {file.name}; allowed: a folder for a name ending in .zip")

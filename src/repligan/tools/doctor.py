@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+import click
 from ruamel.yaml import YAML
 
 from repligan import compose, tracking
@@ -16,6 +17,7 @@ from repligan.evaluation.rows import DrawsReference
 from repligan.params import Params, key_of
 from repligan.store import Store
 from repligan.tools.inventory import summary
+from repligan.tools.repair import strays
 from repligan.trials import folder
 
 ENOUGH_DISK = 2 * 10**9  # bytes: outputs, DVC's cache of them, MLflow
@@ -88,7 +90,12 @@ def mlflow_store(root: Path, params: Params) -> Iterator[str]:
         yield f"{root / 'mlruns'}: a file store, which MLflow cannot read; remove it, `repligan sync` writes the runs"
     if not (root / "mlflow.db").exists() or not tracking.uri().startswith("sqlite:"):
         return
-    location = tracking.artifact_location()
+    try:
+        with tracking.one_line():
+            location = tracking.artifact_location()
+    except click.ClickException as error:
+        yield error.message
+        return
     here = (root / "mlartifacts").resolve().as_uri()
     if location != here:
         yield (
@@ -104,12 +111,17 @@ def counted_files(root: Path, params: Params) -> Iterator[str]:
     stages = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"].values()
     deps = {dep for stage in stages for dep in stage.get("do", stage)["deps"]}
     rooms = sorted(dep for dep in deps if dep.startswith("src/") and (root / dep).is_dir())
-    others = subprocess.run(
+    found = subprocess.run(
         ["git", "ls-files", "--others", "-z", *rooms], cwd=root, capture_output=True, text=True, check=True
     ).stdout.split("\0")
-    for name in filter(None, others):
+    for name in filter(None, found):
         if "__pycache__" not in name and not name.endswith(".partial"):
             yield f"{name}: not in git, yet part of a stage's hash; add or remove it, or list it in .dvcignore"
+
+
+def others(root: Path, params: Params) -> Iterator[str]:
+    """DVC counts outputs of the experiments in params.yaml only."""
+    yield from strays(root, params)
 
 
 def leftovers(root: Path, params: Params) -> Iterator[str]:
@@ -124,4 +136,4 @@ def edited(root: Path, params: Params) -> Iterator[str]:
         yield from compose.edited(root / "params.yaml", root / "conf")
 
 
-CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, leftovers, edited)
+CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, others, leftovers, edited)

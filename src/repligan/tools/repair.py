@@ -1,6 +1,7 @@
 """Repair what a killed `dvc` leaves half-written.
 
-DVC 3.67 writes dvc.lock and .dvc/tmp/rwlock in place: killed in that moment, it refuses to start again.
+DVC 3.67 writes dvc.lock and .dvc/tmp/rwlock in place: killed in that moment, it refuses to start again. Killed while a
+stage runs, it leaves its process number in rwlock, which another process may get.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
+from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from repligan.core.files import write_bytes
+from repligan.params import Params
 
 
 def repair(root: Path) -> list[str]:
@@ -22,22 +27,53 @@ def repair(root: Path) -> list[str]:
 
     folder = root / ".dvc" / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held = LockFile(str(folder / "lock"))
-    except LockError:
-        return []
-    try:
+    with ExitStack() as held:
+        try:
+            for name in ("lock", "rwlock.lock"):
+                held.callback(LockFile(str(folder / name)).close)
+        except LockError:
+            return []
         return [*_repair_rwlock(folder / "rwlock"), *_repair_dvc_lock(root)]
-    finally:
-        held.close()
+
+
+def strays(root: Path, params: Params) -> Iterator[str]:
+    """What lies in the folders that whole stages depend on and is the output of no experiment: a line each.
+
+    DVC removes no output of a stage that is no more.
+    """
+    for folder, suffix in ((Path("data/evaluations"), ""), (Path("reports/metrics"), ".json")):
+        wanted = {f"{name}{suffix}" for name in params.experiments}
+        for name in sorted({path.name for path in (root / folder).glob("*")} - wanted):
+            if not fnmatch(name, ".*.partial"):  # which .dvcignore names
+                yield f"{folder / name}: of no experiment in params.yaml, yet part of a stage's hash; remove it"
 
 
 def _repair_rwlock(path: Path) -> Iterator[str]:
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
     try:
-        json.loads(path.read_text() if path.exists() else "{}")
-    except ValueError:
+        held = SCHEMA(json.loads(path.read_text() if path.exists() else "{}"))
+    except (ValueError, Invalid):
         path.unlink()
         yield f"{path}: was damaged, removed"
+        return
+    holders = {info["pid"] for info in chain(held["write"].values(), *held["read"].values())}
+    if holders and not any(map(_runs_dvc, holders)):
+        path.unlink()
+        yield f"{path}: the dvc that held it was killed, removed"
+
+
+def _runs_dvc(pid: int) -> bool:
+    """Whether a process lives and is a dvc: DVC takes any process that got the number of a killed one for it."""
+    import psutil
+
+    try:
+        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # another user's
+        return True
 
 
 def _repair_dvc_lock(root: Path) -> Iterator[str]:
