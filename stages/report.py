@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import arrays, existing, whole_dir, write_bytes
 from repligan.params import load
@@ -16,6 +17,7 @@ from repligan.params import load
 def main(data: Path, reports: Path, params: Path) -> None:
     """Render DATA, REPORTS/metrics and REPORTS/claims.json to REPORTS/figures and REPORTS/index.html."""
     loaded = load(params)
+    runtime.apply(loaded.runtime)
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 

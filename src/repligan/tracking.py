@@ -6,22 +6,23 @@ can be called any number of times. No failure here ever stops the pipeline: the 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import queue
 import re
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repligan.core.errors import InputError
-from repligan.core.files import arrays, sha256, usable
+from repligan.core.files import alone, arrays, sha256, usable
 from repligan.core.rows import flatten
 from repligan.params import Params
 from repligan.training.rows import PUBLISHED, Experiment, RowId
@@ -109,22 +110,25 @@ def open_store() -> Store:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    lock = root() / ".work" / "mlflow.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(root() / ".work" / "mlflow.lock"):
         client = MlflowClient(uri())
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment:
-            return Store(client, experiment.experiment_id)
         where = f"{root().resolve().as_uri()}/mlartifacts" if uri().startswith("sqlite:") else None
-        return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+        if not os.environ.get("MLFLOW_TRACKING_URI") and experiment.artifact_location != where:
+            _follow(experiment.artifact_location, str(where))
+        return Store(client, experiment.experiment_id)
 
 
-def artifact_location() -> str:
-    """Where the files of our runs are, an absolute address that does not follow a moved folder."""
-    store = open_store()
-    return str(store.client.get_experiment(store.experiment_id).artifact_location)
+def _follow(old: str, new: str) -> None:
+    """Let a store that was moved with its folder find its files: MLflow keeps absolute addresses of each run."""
+    with closing(sqlite3.connect(root() / "mlflow.db")) as db, db:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            db.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
 
 
 class Live:

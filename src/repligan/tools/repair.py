@@ -6,7 +6,6 @@ DVC 3.67 writes dvc.lock and .dvc/tmp/rwlock in place: killed in that moment, it
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from repligan.core.files import write_bytes
+from repligan.core.git import git
 
 
 def repair(root: Path) -> list[str]:
@@ -44,7 +44,7 @@ def _repair_dvc_lock(root: Path) -> Iterator[str]:
     path = root / "dvc.lock"
     if not path.exists() or _is_whole(path):
         return
-    committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, check=False)
+    committed = git(root, "show", "HEAD:./dvc.lock")
     if committed.returncode == 0:
         write_bytes(path, committed.stdout)
         yield f"{path}: was damaged, the committed one is back; stages that ran since run again"
@@ -58,7 +58,7 @@ def _is_whole(path: Path) -> bool:
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path.read_text()))
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except (Invalid, YAMLError, UnicodeDecodeError):
         return False
     return True
