@@ -171,8 +171,6 @@ def _quota(folder: Path) -> Iterator[float]:
 
 def in_force() -> dict[str, str]:
     """What this process computes with, for MLflow only: it differs between machines."""
-    import platform
-
     import torch
 
     return {
