@@ -150,12 +150,6 @@ def test_the_environment_neither_stops_threads_nor_says_how_to_compute(monkeypat
     assert run_python(PRELUDE + code).stdout.strip() == "True"
 
 
-def test_what_the_environment_says_too_late_is_an_error() -> None:
-    code = "runtime.apply(R(device='cpu', precision='fast', deterministic=True)); import numpy, os; "
-    late = "os.environ['OMP_THREAD_LIMIT'] = '1'; runtime.apply(R(device='cpu', precision='fast', deterministic=True))"
-    assert "after the import of numpy" in run_python(PRELUDE + code + late).stderr
-
-
 def test_this_cpu_has_avx2() -> None:
     """Or no test of portable arithmetic could pass; Linux and glibc must agree."""
     assert runtime.has_avx2()

@@ -58,11 +58,10 @@ def apply(runtime: Runtime) -> None:
     """
     refuse_unable(runtime)
     wanted = ALWAYS | (PORTABLE if runtime.precision == "portable" else {})
-    if foreign() or any(os.environ.get(key) != value for key, value in wanted.items()):
-        late = [name for name in ("numpy", "torch") if name in sys.modules]
-        if late:
-            raise RuntimeError(f"runtime.apply came after the import of {', '.join(late)}")
-    for name in foreign():
+    late = [name for name in ("numpy", "torch") if name in sys.modules]
+    if late and any(os.environ.get(key) != value for key, value in wanted.items()):
+        raise RuntimeError(f"runtime.apply came after the import of {', '.join(late)}")
+    for name in foreign() if not late else ():  # later on, they are what a library says to itself
         del os.environ[name]
     os.environ.update(wanted)
 
