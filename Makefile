@@ -8,6 +8,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Without cached bytecode every stage would compile torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 export UV_LINK_MODE ?= copy
+# Packages of another Python would come before those of .venv.
+unexport PYTHONPATH
+unexport PYTHONHOME
 
 .PHONY: help repro test lint ui verify failures bench lock clean
 
@@ -18,13 +21,11 @@ help:
 	@echo "make verify                           reproduce HEAD from scratch, compare with dvc.lock"
 	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
 
-$(VENV)/ready: requirements.lock pyproject.toml
+$(VENV)/ready: requirements.lock pyproject.toml src/repligan/tools/install.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"$(PYTHON): found Python {v[0]}.{v[1]}; allowed: 3.11 to 3.13 (make PYTHON=python3.12)")'
 	@echo "setting up $(VENV): about 6 GB, once"
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@grep -qs 'relocatable = true' $(VENV)/pyvenv.cfg && $(VENV)/bin/python -c '' || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python src/repligan/tools/install.py $(UV_VERSION)
 	@touch $@
 
 # DVC wants either git or to be told that there is none (an unpacked archive).

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 import this_tree  # noqa: F401
-from repligan.claims import ledger, rows
-from repligan.claims.values import Table
+from repligan.claims import rows
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import array_bytes, existing, write_bytes, write_json
 from repligan.params import load
@@ -27,6 +27,11 @@ def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path)
     Writes the ledger to OUT, a JSON file, and the value of every seed to VALUES.
     """
     loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.claims import ledger
+    from repligan.claims.values import Table
+
     found = rows.load(claims, loaded)
     judged, measured = ledger.ledger(loaded, found, Table(existing(evaluations)), claims)
     write_bytes(values, array_bytes(measured))

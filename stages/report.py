@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 import this_tree  # noqa: F401
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import arrays, existing, whole_dir, write_bytes
 from repligan.params import load
@@ -17,6 +18,7 @@ from repligan.params import load
 def main(data: Path, reports: Path, params: Path) -> None:
     """Render DATA, REPORTS/metrics and REPORTS/claims.json to REPORTS/figures and REPORTS/index.html."""
     loaded = load(params)
+    runtime.apply(loaded.runtime)
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 

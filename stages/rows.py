@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 import this_tree  # noqa: F401
+from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, sha256, whole_dir, write_bytes
 from repligan.params import load
@@ -18,6 +19,7 @@ from repligan.params import load
 def main(requirements: Path, out: Path, params: Path) -> None:
     """Write the rows that decide each stage, and the digest of REQUIREMENTS, to the folder OUT."""
     loaded = load(params)
+    runtime.refuse_unable(loaded.runtime)  # before any stage works
     installed = sha256(existing(requirements))
     with whole_dir(out) as folder:
         for stage, rows in loaded.by_stage().items():

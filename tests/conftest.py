@@ -16,11 +16,15 @@ import pytest
 
 from repligan.compose import compose
 from repligan.core import runtime
+from repligan.core.git import ELSEWHERE
 from repligan.params import Params, load
 
 ROOT = emulated.ROOT
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=True))
+# A git hook hands down which repository is meant: tests have others, and would commit into that one.
+for name in ELSEWHERE:
+    os.environ.pop(name, None)
 # A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

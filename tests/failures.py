@@ -989,6 +989,8 @@ FAULTS = [
     Case("Ctrl-C in a training", TRAIN, 130, (made, long("even")),
          signalled(signal.SIGINT, FIRST_SNAPSHOT)),
     Case("SIGTERM in a training", TRAIN, 143, (made, long("even")), signalled(signal.SIGTERM, FIRST_SNAPSHOT)),
+    Case("a terminal that closes (SIGHUP) in a training", TRAIN, 129, (made, long("even")),
+         signalled(signal.SIGHUP, FIRST_SNAPSHOT)),
     Case("SIGTERM in the training of a variant", TRAIN, 143,
          (finished, changed(f"{EVEN}/variants/fast", {"steps": 10**6, "snapshot_every": 10**6})),
          signalled(signal.SIGTERM, FIRST_SNAPSHOT)),

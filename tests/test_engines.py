@@ -75,3 +75,13 @@ def test_a_failing_job_ends_all_with_its_code() -> None:
     assert (done.returncode, done.stderr) == (1, "Error: the loss is not finite at step 3\n")
     with pytest.raises(Fault, match="ended by signal 9; the same command goes on"):
         list(engines.processes([(is_killed, ())], 2, Stop()))
+
+
+def test_a_long_temporary_folder_is_not_listened_in(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    code = "import test_engines as t; list(t.engines.processes([(print, ('ran',))], 1, t.Stop()))"
+    env = os.environ | {"TMPDIR": str(long)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parent, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr

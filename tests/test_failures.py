@@ -28,9 +28,9 @@ INTRODUCTION = """\
 Each row is a bad input or a fault that `tests/test_failures.py` brings about for real, and what the command then
 says on stderr, ends with and leaves on disk. `make failures` runs all of them and writes this file anew.
 
-Exit codes: 2 for bad input, 1 for a fault of the machine, 130 and 143 for Ctrl-C and SIGTERM, 0 where the program
-copes; 255 is DVC's own. Nothing is ever left half-written. Where a row names no other MLflow server, none answers
-(`MLFLOW_TRACKING_URI=http://127.0.0.1:9`); `<...>` stands for what differs from run to run.
+Exit codes: 2 for bad input, 1 for a fault of the machine, 129, 130 and 143 for a closed terminal, Ctrl-C and
+SIGTERM, 0 where the program copes; 255 is DVC's own. Nothing is ever left half-written. Where a row names no other
+MLflow server, none answers (`MLFLOW_TRACKING_URI=http://127.0.0.1:9`); `<...>` stands for what differs from run to run.
 """
 HEADER = "| case | command | message | code | left on disk |\n|---|---|---|---|---|\n"
 LONGEST_MESSAGE = 500  # characters: more is not read
@@ -211,7 +211,7 @@ def message(done: Done, bench: Bench) -> str:
         .replace(str(bench.folder), "<folder>")
         .replace(str(ROOT), "<repository>")
     )
-    if done.code in (130, 143):
+    if done.code in (129, 130, 143):
         words = re.sub(r"\bstep \d+", "step <step>", words)
     for name, value in bench.params.items():
         words = words.replace(value, name)
@@ -244,7 +244,7 @@ def wrong(case: Case, done: Done, said: str, before: dict[str, str], after: dict
     outside = {name for name in touched if Path(name).parts[0] != ".work"}
     if touched and case in (*PARAMS, *NAMES):
         found.append(f"a bad value changed {left(before, after)}")
-    if case.code in (1, 2, 130, 143) and outside:
+    if case.code in (1, 2, 129, 130, 143) and outside:
         found.append(f"it changed {left(before, after)}")
     return found
 

@@ -125,7 +125,16 @@ def test_outputs_hold_no_time_host_or_path(repo: Path) -> None:
         assert not [word for word in told if len(word) > 5 and word.encode() in content], path
 
 
+def test_a_clone_has_the_committed_bytes_whatever_git_converts(repo: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "git", "-c", "core.autocrlf=true", "clone", "-q", str(repo), "clone")
+    assert done.returncode == 0, done.stderr
+    clone = tmp_path / "clone"
+    assert [path.name for path in files(clone, "src", "stages", "conf") if b"\r" in path.read_bytes()] == []
+
+
 def test_again_does_nothing(repo: Path) -> None:
+    for name in ("src/repligan/core/.DS_Store", "src/repligan/data/.rows.py.swp", "data/processed/even/.DS_Store"):
+        (repo / name).write_text("of a file manager or an editor")
     done = run(repo, "dvc", "repro")
     assert "Data and pipelines are up to date." in done.stdout
     assert "Running stage" not in done.stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -119,6 +120,25 @@ def test_a_file_of_another_mlflow_stops_no_training(here: Path, capfd: pytest.Ca
     assert capfd.readouterr().err == (
         "warning: dcgan: MLflow: file is not a database; `repligan sync` adds the run later\n"
     )
+
+
+def test_a_store_follows_its_folder_and_leaves_a_copy_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = here / "öld", here / "new one"
+    (old / ".work").mkdir(parents=True)
+    code = (
+        "from repligan import tracking; store = tracking.open_store(); run = store.client.create_run("
+        "store.experiment_id); store.client.log_dict(run.info.run_id, {'a': 1}, 'first.json')"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=old, check=True)
+    shutil.copytree(old, new)
+    monkeypatch.chdir(new)
+    store = tracking.open_store()
+    [run] = store.client.search_runs([store.experiment_id])
+    store.client.log_dict(run.info.run_id, {"a": 2}, "second.json")
+    assert [file.path for file in store.client.list_artifacts(run.info.run_id)] == ["first.json", "second.json"]
+    other = store.client.create_run(store.experiment_id)
+    assert {one.info.artifact_uri.split("/mlartifacts/")[0] for one in (run, other)} == {new.as_uri()}
+    assert len(list(old.rglob("*.json"))) == 1
 
 
 def runs_of(store: tracking.Store) -> dict[str, Run]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,6 +20,7 @@ from repligan.core.signals import Stop, stop_on_signal
 
 # Imported once, by the process that the others are forked from; this one, with threads or not, is never forked.
 SHARED = ["repligan.evaluation.evaluate", "repligan.training.loop", "scipy.linalg", "scipy.special"]
+LONGEST_TEMPORARY = 65  # bytes: 104 on macOS, less what Python appends
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
     """Make each call in a process of its own, `at_once` at a time; yields how many are left."""
     if not calls:
         return
+    _shorten_temporary()
     context = get_context("forkserver")
     context.set_forkserver_preload(SHARED)
     todo, running = list(reversed(calls)), list[BaseProcess]()
@@ -85,6 +89,12 @@ def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
             process.join()
     if stop.signal:
         raise SystemExit(128 + stop.signal)
+
+
+def _shorten_temporary() -> None:
+    """A server of processes listens at a file in TMPDIR, whose address the system keeps short."""
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMPORARY:
+        tempfile.tempdir = "/tmp"
 
 
 def _telling(call: Callable[..., object], arguments: tuple[object, ...]) -> None:

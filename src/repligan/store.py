@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repligan.core.files import sha256, whole_dir
+from repligan.core.files import alone, sha256, whole_dir
 from repligan.core.rows import fingerprint
 
 ENTRY = "entry.json"
@@ -104,13 +103,8 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
         return len(entries)
 
-    @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with (locks / name).open("w") as file:  # never removed: another process may wait for it
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _alone(self, name: str) -> AbstractContextManager[None]:
+        return alone(self.folder / "locks" / name)
 
 
 def _write(folder: Path, key: Key, notes: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ can be called any number of times. No failure here ever stops the pipeline: the 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repligan.core.errors import Fault, InputError
-from repligan.core.files import arrays, root, sha256, usable
+from repligan.core.files import alone, arrays, root, sha256, usable
 from repligan.core.rows import flatten
 from repligan.params import Params
 from repligan.training.rows import PUBLISHED, Experiment, RowId
@@ -112,17 +111,16 @@ def open_store() -> Store:
 
     for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db": RAISED}.items():
         logging.getLogger(noisy).setLevel(level)
-    lock = root() / ".work" / "mlflow.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(root() / ".work" / "mlflow.lock"):
         _refuse_useless_file()
         client = MlflowClient(uri())
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment:
-            return Store(client, experiment.experiment_id)
         where = f"{root().resolve().as_uri()}/mlartifacts" if uri().startswith("sqlite:") else None
-        return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return Store(client, client.create_experiment(EXPERIMENT, artifact_location=where))
+        if not os.environ.get("MLFLOW_TRACKING_URI") and experiment.artifact_location != where:
+            _follow(experiment.artifact_location, str(where))
+        return Store(client, experiment.experiment_id)
 
 
 def _refuse_useless_file() -> None:
@@ -151,10 +149,14 @@ def one_line() -> Iterator[None]:
         raise Fault(f"MLFLOW_TRACKING_URI: {uri()}: {said}; allowed: a store that answers") from None
 
 
-def artifact_location() -> str:
-    """Where the files of our runs are, an absolute address that does not follow a moved folder."""
-    store = open_store()
-    return str(store.client.get_experiment(store.experiment_id).artifact_location)
+def _follow(old: str, new: str) -> None:
+    """Let a store that was moved with its folder find its files: MLflow keeps absolute addresses of each run."""
+    with closing(sqlite3.connect(root() / "mlflow.db")) as db, db:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            db.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
 
 
 class Live:

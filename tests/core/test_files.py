@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 from pathlib import Path
 
@@ -94,3 +96,21 @@ def test_tree_digest_sees_names_and_contents(tmp_path: Path) -> None:
     changed = files.tree_digest(tmp_path, "*")
     (tmp_path / "a").rename(tmp_path / "b")
     assert len({before, changed, files.tree_digest(tmp_path, "*")}) == 3
+
+
+def test_a_hidden_file_is_not_part_of_a_tree(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"1")
+    before = files.tree_digest(tmp_path, "*")
+    (tmp_path / ".DS_Store").write_bytes(b"2")
+    assert files.tree_digest(tmp_path, "*") == before
+    (tmp_path / "b.npy").write_bytes(b"2")
+    assert files.tree_digest(tmp_path, "*") != before
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(OSError, match=r"has no locks \(flock\).*lock"), files.alone(tmp_path / "lock"):
+        pass

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
+from emulated import QEMU
 
 from repligan.core import runtime
 from repligan.core.errors import InputError
@@ -18,7 +20,9 @@ FAST = Runtime(device="cpu", precision="fast", deterministic=True)
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     bare = {key: value for key, value in os.environ.items() if key not in runtime.PORTABLE}
-    return subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 PRELUDE = "from repligan.core import runtime; R = runtime.Runtime\n"
@@ -74,16 +78,25 @@ def test_in_force_names_the_capability() -> None:
     assert runtime.in_force()["cpu"] == "AVX2"
 
 
+@pytest.fixture
+def cgroup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A place of its own for the files of cgroups, without any."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(runtime, "CGROUPS", tmp_path)
+    monkeypatch.setattr(runtime, "CGROUP", tmp_path / "self")
+    return tmp_path
+
+
 @pytest.mark.parametrize("affinity", [1, 5])
-def test_cores_are_those_of_the_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, affinity: int) -> None:
+@pytest.mark.usefixtures("cgroup")
+def test_cores_are_those_of_the_affinity(monkeypatch: pytest.MonkeyPatch, affinity: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
-    monkeypatch.setattr(runtime, "QUOTA", tmp_path / "none")
     assert runtime.cores() == affinity
 
 
-def test_without_affinity_all_cores_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cgroup")
+def test_without_affinity_all_cores_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(runtime, "QUOTA", tmp_path / "none")
     for count, found in ((7, 7), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
         assert runtime.cores() == found
@@ -93,11 +106,75 @@ def test_without_affinity_all_cores_count(monkeypatch: pytest.MonkeyPatch, tmp_p
     ("quota", "found"),
     [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8)],
 )
-def test_a_cgroups_quota_is_heeded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, found: int) -> None:
-    (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(runtime, "QUOTA", tmp_path / "cpu.max")
+@pytest.mark.parametrize("place", [".", "user.slice", "user.slice/job.scope"])
+def test_a_quota_is_heeded_of_the_own_cgroup_and_those_around_it(
+    cgroup: Path, place: str, quota: str, found: int
+) -> None:
+    (cgroup / "self").write_text("0::/user.slice/job.scope\n")
+    (cgroup / place).mkdir(parents=True, exist_ok=True)
+    (cgroup / place / "cpu.max").write_text(f"{quota}\n")
     assert runtime.cores() == found
+
+
+@pytest.mark.parametrize(("quota", "found"), [("-1", 8), ("300000", 3), ("", 8)])
+def test_so_is_a_quota_of_version_1(cgroup: Path, quota: str, found: int) -> None:
+    (cgroup / "self").write_text("4:memory:/a\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n")
+    (cgroup / "cpu,cpuacct").mkdir()  # where a container sees its own
+    (cgroup / "cpu,cpuacct" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (cgroup / "cpu,cpuacct" / "cpu.cfs_period_us").write_text("100000\n")
+    assert runtime.cores() == found
+
+
+FOREIGN = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "KMP_AFFINITY": "compact",
+    "MKL_NUM_THREADS": "7",
+    "NPY_DISABLE_CPU_FEATURES": "FMA3",
+    "OMP_THREAD_LIMIT": "1",
+    "OMP_WAIT_POLICY": "ACTIVE",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+}
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two threads")
+def test_the_environment_neither_stops_threads_nor_says_how_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OMP_THREAD_LIMIT=1 two threads would wait for each other for ever."""
+    for name, value in FOREIGN.items():
+        monkeypatch.setenv(name, value)
+    code = (
+        "import os; runtime.apply(R(device='cpu', precision='portable', deterministic=True)); import torch; "
+        "torch.set_num_threads(2); net = torch.nn.Conv2d(3, 8, 3); net(torch.ones(16, 3, 64, 64)).sum().backward(); "
+        "print({name: one for name, one in os.environ.items() if name.startswith(runtime.DECIDING)} "
+        "== {n: one for n, one in (runtime.ALWAYS | runtime.PORTABLE).items() if n.startswith(runtime.DECIDING)})"
+    )
+    assert run_python(PRELUDE + code).stdout.strip() == "True"
+
+
+def test_this_cpu_has_avx2() -> None:
+    """Or no test of portable arithmetic could pass; Linux and glibc must agree."""
+    assert runtime.has_avx2()
+    assert "avx2" in runtime.cpu_flags() or sys.platform != "linux"
+
+
+@pytest.mark.skipif(QEMU is None, reason="needs qemu-user")
+def test_a_cpu_without_avx2_is_told_before_any_work(tmp_path: Path, smoke_file: Path) -> None:
+    (tmp_path / "lock").touch()
+    stage = [sys.executable, str(ROOT / "stages" / "rows.py"), "lock", "out", "--params", str(smoke_file)]
+    command = [str(QEMU), "-cpu", "Nehalem", *stage]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    [said] = [line for line in done.stderr.splitlines() if not line.startswith("qemu-x86_64: warning")]
+    wanted = "Error: params.yaml: runtime.precision: found 'portable' on a CPU without AVX2; allowed: fast"
+    assert (done.returncode, said.startswith(wanted)) == (2, True), said
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_bits_are_promised_on_x86_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.promises(CPU)
+    assert not runtime.promises(FAST)
+    monkeypatch.setattr(runtime, "X86_64", False)
+    assert not runtime.promises(CPU)
+    monkeypatch.setattr(runtime, "has_avx2", lambda: False)
+    runtime.refuse_unable(CPU)  # it runs, without the promise
 
 
 def test_the_kind_of_device_is_that_of_the_device() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,20 @@ def test_every_figure_is_a_png_of_the_numbers_only(tmp_path: Path) -> None:
         assert min(struct.unpack(">II", png[16:24])) > 20
         assert b"Software" not in png
     assert figures.draw(found, claims, values) == drawn
+
+
+def test_neither_a_users_matplotlibrc_nor_a_notebooks_backend_is_heeded(tmp_path: Path) -> None:
+    code = (
+        "import hashlib; from repligan.reporting import figures; plt = figures.plt; fig, axes = plt.subplots(); "
+        "axes.plot([1, 2], label='x'); axes.legend(); print(hashlib.sha256(figures.png(lambda: fig)).hexdigest())"
+    )
+    hashes = []
+    for rc in ("", "lines.linewidth: 9\naxes.facecolor: red\nsavefig.dpi: 33\n"):
+        (tmp_path / "matplotlibrc").write_text(rc)
+        env = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        hashes.append(done.stdout)
+    assert hashes[0] == hashes[1]

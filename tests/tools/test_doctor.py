@@ -20,7 +20,7 @@ from repligan.tools import doctor
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("requirements.lock", "dvc.yaml"):
+    for name in ("requirements.lock", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
@@ -50,7 +50,7 @@ def test_another_version_than_the_locked_one(repo: Path, smoke: Params) -> None:
 
 def test_too_few_cores_no_avx2_and_no_room(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "cores", lambda: 1)
-    monkeypatch.setattr(runtime, "cpu_flags", lambda: ["sse2"])
+    monkeypatch.setattr(runtime, "has_avx2", lambda: False)
     monkeypatch.setattr(doctor, "ENOUGH_DISK", 10**18)
     said = wrong(repo, smoke)
     many = [doctor.key_of(row) for row, experiment in smoke.rows.items() if experiment.threads > 1]
@@ -62,25 +62,52 @@ def test_too_few_cores_no_avx2_and_no_room(repo: Path, smoke: Params, monkeypatc
 
 def test_files_that_dvc_counts_and_git_does_not_have(repo: Path, smoke: Params) -> None:
     (repo / "src/repligan/models/notes.txt").write_text("mine")
-    (repo / "src/repligan/models/__pycache__").mkdir()
-    (repo / "src/repligan/models/__pycache__/x.pyc").write_text("")
+    for name in ("__pycache__/x.pyc", ".DS_Store", ".mlp.py.swp", "#mlp.py#", "mlp.py~", "._mlp.py"):
+        (repo / "src/repligan/models" / name).parent.mkdir(exist_ok=True)
+        (repo / "src/repligan/models" / name).write_text("")
     said = wrong(repo, smoke)
     assert "src/repligan/models/notes.txt: not in git, yet part of a stage's hash" in said
-    assert "pyc" not in said
+    assert said.count("\n") == 0
+
+
+def test_a_repository_that_git_will_not_read_is_told(repo: Path, smoke: Params) -> None:
+    """In a container the files often belong to another user; git then refuses them."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    for path in (repo, repo / ".git"):
+        os.chown(path, 65534, 65534)
+    assert "git: fatal: detected dubious ownership in repository" in wrong(repo, smoke)
+
+
+def test_a_machine_without_git_is_told(repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repo))
+    assert wrong(repo, smoke) == "git: git: not found"
+
+
+def test_variables_that_the_stages_leave_out_are_told(
+    repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    assert wrong(repo, smoke) == "OMP_THREAD_LIMIT: found '1', which the stages leave out: params.yaml says it"
+
+
+@pytest.mark.parametrize(("avx2", "x86", "said"), [(False, True, "no AVX2"), (True, False, "hashes are promised on")])
+def test_a_cpu_without_the_promise_is_told(
+    repo: Path, smoke: Params, monkeypatch: pytest.MonkeyPatch, avx2: bool, x86: bool, said: str
+) -> None:
+    monkeypatch.setattr(runtime, "has_avx2", lambda: avx2)
+    monkeypatch.setattr(runtime, "X86_64", x86)
+    assert said in wrong(repo, smoke)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_moved_mlflow_store_and_a_file_store(repo: Path, smoke: Params, tmp_path: Path) -> None:
+def test_a_damaged_mlflow_store_and_a_file_store(repo: Path, smoke: Params) -> None:
     tracking.open_store()
     assert wrong(repo, smoke) == ""
-    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
-    moved.mkdir()
-    for name in ("mlflow.db", "requirements.lock", "dvc.yaml"):
-        shutil.copy(repo / name, moved)
-    (moved / "mlruns").mkdir()
-    os.chdir(moved)
-    said = wrong(moved, smoke)
-    assert "the folder was moved" in said
+    (repo / "mlflow.db").write_bytes(b"garbage" * 999)
+    (repo / "mlruns").mkdir()
+    said = wrong(repo, smoke)
+    assert "mlflow.db: (sqlite3.DatabaseError) file is not a database" in said
     assert "a file store, which MLflow cannot read" in said
 
 

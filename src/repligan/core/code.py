@@ -153,7 +153,7 @@ def _bare(module: str, name: str) -> tuple[str, tuple[Definition, ...]]:
                     used.add((module, node.id))
                 elif imported.get(node.id, ("", ""))[1]:
                     used.add(imported[node.id])
-    code = compile(ast.Module(statements, []), "", "exec", dont_inherit=True)
+    code = compile(ast.Module(statements, []), "", "exec", dont_inherit=True, optimize=0)
     return hashlib.sha256(repr((_told(code), sorted(outside))).encode()).hexdigest(), tuple(sorted(used))
 
 

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
+from repligan.core.signals import heeded, undo_inherited
+
 
 class InputError(click.ClickException):
     """Input that cannot be used; the message names the file, the key, what was found, what is allowed."""
@@ -34,7 +36,9 @@ class Command(click.Command):
             raise InputError(f"{ctx.command_path}: {error.format_message()} See --help.") from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        before = signal.signal(signal.SIGTERM, _leave)
+        undo_inherited()
+        ending = [one for one in heeded() if one != signal.SIGINT]
+        before = {signum: signal.signal(signum, _leave) for signum in ending}
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -43,7 +47,8 @@ class Command(click.Command):
             where = f"{error.filename}: " if error.filename else ""
             raise Fault(f"{where}{error.strerror or error}; fix it and run the same command again") from None
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
 
 class Group(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import json
@@ -57,6 +58,20 @@ def _outside(error: OSError, aside: Path) -> str | None:
     """The file an error is about, unless it lies in a folder that nobody knows of."""
     names = [str(name) for name in (error.filename, error.filename2) if name]
     return names[0] if names and not any(Path(name).is_relative_to(aside) for name in names) else None
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """While inside, no other process is, of those that name the same file, which is made and stays."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise OSError(error.errno, "this file system has no locks (flock); use another one", str(lock)) from None
+        yield
 
 
 def move_dir(source: Path, out: Path) -> None:
@@ -185,8 +200,9 @@ def sha256(path: Path) -> str:
 
 
 def tree_digest(folder: Path, pattern: str) -> str:
-    """Hex digest of the names and contents of the files in `folder` that match `pattern`."""
-    listing = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in sorted(folder.glob(pattern)))
+    """Hex digest of the names and contents of the files in `folder` that match `pattern`, without hidden ones."""
+    found = sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))  # a file manager's, mostly
+    listing = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in found)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 

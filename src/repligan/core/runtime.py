@@ -6,8 +6,11 @@ bits on any x86-64 CPU that has AVX2. The libraries read these variables when th
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,8 +26,17 @@ PORTABLE = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
 }
-CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
+# For every process that computes, whatever its precision. Threads that spin while they wait take the cores that
+# other processes need; that they sleep instead changes no bit.
+ALWAYS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
+# Whatever else the libraries would read here, `apply` takes away: it changes bits, or how many threads there are,
+# and params.yaml says both. torch waits for ever for threads that OMP_THREAD_LIMIT forbids.
+DECIDING = (
+    "ATEN_", "CUBLAS_", "DNNL_", "GOMP_", "GOTO_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32_", "OMP_", "ONEDNN_",
+    "OPENBLAS_", "TORCH_ALLOW_TF32_", "TORCH_BLAS_", "TORCH_MKLDNN_",
+)  # fmt: skip
+X86_64 = platform.machine() in ("x86_64", "AMD64")
+CGROUPS, CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 class Runtime(Strict):
@@ -40,12 +52,37 @@ class Runtime(Strict):
 
 
 def apply(runtime: Runtime) -> None:
-    """Set the variables of `runtime.precision`; raises RuntimeError where a library is already loaded."""
-    wanted = CUBLAS | (PORTABLE if runtime.precision == "portable" else {})
+    """Let this process and those that it starts compute as `runtime` says, and nothing else in the environment.
+
+    Raises InputError where the CPU cannot, RuntimeError where a library is already loaded.
+    """
+    refuse_unable(runtime)
+    wanted = ALWAYS | (PORTABLE if runtime.precision == "portable" else {})
     late = [name for name in ("numpy", "torch") if name in sys.modules]
     if late and any(os.environ.get(key) != value for key, value in wanted.items()):
         raise RuntimeError(f"runtime.apply came after the import of {', '.join(late)}")
+    for name in foreign() if not late else ():  # later on, they are what a library says to itself
+        del os.environ[name]
     os.environ.update(wanted)
+
+
+def foreign() -> list[str]:
+    """Variables in the environment that would decide how this process computes, and that `apply` takes away."""
+    return sorted(name for name in os.environ if name.startswith(DECIDING) and name not in ALWAYS | PORTABLE)
+
+
+def refuse_unable(runtime: Runtime) -> None:
+    """Raises InputError where portable arithmetic would end with an illegal instruction."""
+    if runtime.precision == "portable" and X86_64 and not has_avx2():
+        raise InputError(
+            "params.yaml: runtime.precision: found 'portable' on a CPU without AVX2; allowed: fast, which promises no "
+            "bits (in conf/config.yaml, then `repligan compose`)"
+        )
+
+
+def promises(runtime: Runtime) -> bool:
+    """Whether a run here gives the committed bits."""
+    return runtime.device == "cpu" and runtime.precision == "portable" and X86_64
 
 
 def device(runtime: Runtime, threads: int) -> torch.device:
@@ -88,18 +125,51 @@ def native_bfloat16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags())
 
 
+def has_avx2() -> bool:
+    """Whether this CPU, also an emulated one, may be asked for AVX2."""
+    leaf = getattr(ctypes.CDLL(None), "__x86_get_cpuid_feature_leaf", None)  # of glibc, since 2.33
+    if leaf is None:
+        return "avx2" in cpu_flags()
+    leaf.restype = ctypes.POINTER(ctypes.c_uint32)
+    return bool(leaf(1)[5] >> 5 & 1)  # CPUID leaf 7: four registers of the CPU, then four of what may be used; ebx
+
+
 def cores() -> int:
-    """Cores that this process may use: by affinity where there is one, and by the quota of its cgroup."""
+    """Cores that this process may use: by affinity where there is one, and by the quotas of its cgroups."""
     affinity = getattr(os, "sched_getaffinity", None)
     found = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = QUOTA.read_text().split() if QUOTA.exists() else ["max"]
-    return found if quota[0] == "max" else max(1, min(found, int(quota[0]) // int(quota[1])))
+    return max(1, int(min([found, *_quotas()])))
+
+
+def _quotas() -> Iterator[float]:
+    """Cores that the process's cgroup and those around it allow, of version 2 and 1."""
+    lines = CGROUP.read_text().splitlines() if CGROUP.exists() else []
+    for _, controllers, place in (line.split(":", 2) for line in lines):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS / controllers if controllers else CGROUPS
+        for folder in (root, *(root.joinpath(*parts) for parts in _prefixes(Path(place).parts[1:]))):
+            yield from _quota(folder)
+
+
+def _prefixes(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (parts[: i + 1] for i in range(len(parts)))
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if quota.strip() not in ("max", "-1"):
+            yield int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # none is set, or this one is not ours to read
+        return
 
 
 def in_force() -> dict[str, str]:
     """What this process computes with, for MLflow only: it differs between machines."""
-    import platform
-
     import torch
 
     return {

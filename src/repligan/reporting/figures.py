@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-import matplotlib
-
-matplotlib.use("agg")
+os.environ["MPLBACKEND"] = "agg"  # a notebook's terminal hands down one that is not installed
 
 import matplotlib.pyplot as plt  # after the backend is chosen
 
@@ -32,6 +31,7 @@ Walks = Mapping[str, "np.ndarray"]
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 MANY = 20  # values from which on a histogram says more than points
 DPI = 110
+plt.rcdefaults()  # without a matplotlibrc of the user
 plt.rcParams.update(
     {
         "font.family": "DejaVu Sans",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
+os.environ["MPLBACKEND"] = "agg"
 
 import matplotlib.pyplot as plt  # after the backend is chosen
 import networkx as nx
 
 from repligan.core.code import rooms
+
+plt.rcdefaults()
 
 
 def graph() -> nx.DiGraph:

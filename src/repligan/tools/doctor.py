@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 
 from repligan import compose, tracking
 from repligan.core import runtime
+from repligan.core.git import git, reason
 from repligan.evaluation.rows import DrawsReference
 from repligan.params import Params, key_of
 from repligan.store import Store
@@ -35,7 +37,7 @@ def versions(root: Path, params: Params) -> Iterator[str]:
     """Installed versions are those of requirements.lock."""
     from packaging.requirements import Requirement
 
-    for line in (root / "requirements.lock").read_text().splitlines():
+    for line in (root / "requirements.lock").read_text(encoding="utf-8").splitlines():
         if "==" not in line or line.startswith((" ", "#")):
             continue
         wanted = Requirement(line.removesuffix("\\").strip())
@@ -51,8 +53,19 @@ def versions(root: Path, params: Params) -> Iterator[str]:
 
 def cpu(root: Path, params: Params) -> Iterator[str]:
     """The CPU can compute the promised bits."""
-    if params.runtime.precision == "portable" and "avx2" not in runtime.cpu_flags():
-        yield "found no AVX2; hashes are promised on x86-64 CPUs with AVX2, use `repligan verify` for bands elsewhere"
+    elsewhere = "`repligan verify` compares by bands"
+    if params.runtime.precision != "portable":
+        return
+    if not runtime.X86_64:
+        yield f"found {platform.machine()}; hashes are promised on x86-64 CPUs with AVX2, elsewhere {elsewhere}"
+    elif not runtime.has_avx2():
+        yield f"found no AVX2, which portable arithmetic needs; with `runtime.precision: fast` {elsewhere}"
+
+
+def environment(root: Path, params: Params) -> Iterator[str]:
+    """The environment leaves threads and instructions to params.yaml."""
+    for name in runtime.foreign():
+        yield f"{name}: found {os.environ[name]!r}, which the stages leave out: params.yaml says it"
 
 
 def threads(root: Path, params: Params) -> Iterator[str]:
@@ -85,38 +98,29 @@ def disk(root: Path, params: Params) -> Iterator[str]:
 
 
 def mlflow_store(root: Path, params: Params) -> Iterator[str]:
-    """MLflow's runs and their files lie where they are looked for."""
+    """MLflow can read its runs."""
     if (root / "mlruns").is_dir():
         yield f"{root / 'mlruns'}: a file store, which MLflow cannot read; remove it, `repligan sync` writes the runs"
-    if not (root / "mlflow.db").exists() or not tracking.uri().startswith("sqlite:"):
-        return
-    try:
-        with tracking.one_line():
-            location = tracking.artifact_location()
-    except click.ClickException as error:
-        yield error.message
-        return
-    here = (root / "mlartifacts").resolve().as_uri()
-    if location != here:
-        yield (
-            f"mlflow.db: found files at {location}, allowed: {here} (the folder was moved); "
-            "remove mlflow.db and mlartifacts, `repligan sync` writes the runs anew"
-        )
+    if (root / "mlflow.db").exists() and tracking.uri().startswith("sqlite:"):
+        try:
+            with tracking.one_line():
+                tracking.open_store()
+        except click.ClickException as error:
+            yield error.message
 
 
 def counted_files(root: Path, params: Params) -> Iterator[str]:
     """DVC counts no file that git does not have."""
     if not (root / ".git").exists():
         return
-    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"].values()
+    stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     deps = {dep for stage in stages for dep in stage.get("do", stage)["deps"]}
     rooms = sorted(dep for dep in deps if dep.startswith("src/") and (root / dep).is_dir())
-    found = subprocess.run(
-        ["git", "ls-files", "--others", "-z", *rooms], cwd=root, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, found):
-        if "__pycache__" not in name and not name.endswith(".partial"):
-            yield f"{name}: not in git, yet part of a stage's hash; add or remove it, or list it in .dvcignore"
+    listed = git(root, "ls-files", "--others", "-z", "--exclude-from=.dvcignore", *rooms)
+    if listed.returncode:
+        yield f"git: {reason(listed)}"
+    for name in filter(None, listed.stdout.decode(errors="replace").split("\0")):
+        yield f"{name}: not in git, yet part of a stage's hash; add or remove it, or list it in .dvcignore"
 
 
 def others(root: Path, params: Params) -> Iterator[str]:
@@ -136,4 +140,16 @@ def edited(root: Path, params: Params) -> Iterator[str]:
         yield from compose.edited(root / "params.yaml", root / "conf")
 
 
-CHECKS: tuple[Check, ...] = (versions, cpu, threads, gpu, disk, mlflow_store, counted_files, others, leftovers, edited)
+CHECKS: tuple[Check, ...] = (
+    versions,
+    cpu,
+    environment,
+    threads,
+    gpu,
+    disk,
+    mlflow_store,
+    counted_files,
+    others,
+    leftovers,
+    edited,
+)

@@ -7,7 +7,6 @@ stage runs, it leaves its process number in rwlock, which another process may ge
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatch
@@ -18,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from repligan.core.files import write_bytes
+from repligan.core.git import git
 from repligan.params import Params
 
 
@@ -80,7 +80,7 @@ def _repair_dvc_lock(root: Path) -> Iterator[str]:
     path = root / "dvc.lock"
     if not path.exists() or _is_whole(path):
         return
-    committed = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, check=False)
+    committed = git(root, "-c", "safe.directory=*", "show", "HEAD:./dvc.lock")  # whoever owns it
     if committed.returncode == 0:
         write_bytes(path, committed.stdout)
         yield f"{path}: was damaged, the committed one is back; stages that ran since run again"
@@ -94,7 +94,7 @@ def _is_whole(path: Path) -> bool:
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path.read_text()))
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except (Invalid, YAMLError, UnicodeDecodeError):
         return False
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,13 +14,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from repligan.core import runtime
 from repligan.core.errors import Fault, InputError
 from repligan.core.files import read_json, write_bytes, write_json
+from repligan.core.git import ELSEWHERE, git, reason
 from repligan.core.rows import flatten, pick
 from repligan.metrics.metric import metric
 from repligan.params import Params, load
 
-ELSEWHERE = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "REPLIGAN_TRIALS")  # would lead out of the clone
+LEADING_OUT = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "REPLIGAN_TRIALS", *ELSEWHERE)  # of the clone
 IDENTICAL, WITHIN, DRIFTED, UNPROMISED = "identical", "within the band", "drifted", "other bits, none promised"
 
 
@@ -59,12 +60,6 @@ def verify(root: Path, commit: str, targets: Sequence[str], out: Path) -> list[R
     return rows
 
 
-def promised(params: Params) -> bool:
-    """Whether the bits are: portable arithmetic on an x86-64 CPU."""
-    runtime = params.runtime
-    return runtime.device == "cpu" and runtime.precision == "portable" and platform.machine() in ("x86_64", "AMD64")
-
-
 def compare(
     params: Params,
     committed: dict[str, Any],
@@ -79,7 +74,7 @@ def compare(
         for output, found in sorted(reproduced.get(stage, {}).items()):
             if committed.get(stage, {}).get(output) == found:
                 rows.append(Row(stage, output, IDENTICAL))
-            elif promised(params):
+            elif runtime.promises(params.runtime):
                 rows.append(Row(stage, output, DRIFTED, "another hash"))
             elif output in committed_metrics:
                 rows.append(_banded(stage, output, committed_metrics[output], reproduced_metrics[output]))
@@ -128,7 +123,7 @@ def _lock(repo: Path) -> dict[str, dict[str, str]]:
     path = repo / "dvc.lock"
     if not path.exists():
         raise InputError(f"{path.name}: not in that commit; allowed: a commit with a reproduced pipeline")
-    stages = YAML(typ="safe").load(path.read_text())["stages"]
+    stages = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
     return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
 
 
@@ -141,7 +136,7 @@ def _metrics(repo: Path) -> dict[str, Any]:
 def _reproduce(clone: Path, targets: Sequence[str]) -> list[str]:
     """Run everything anew, without finished trials or any cache of earlier runs; the names of the stages that ran."""
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *targets]
-    keep = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    keep = {key: value for key, value in os.environ.items() if key not in LEADING_OUT}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     env = keep | {"PYTHONPATH": str(clone / "src"), "PATH": path}
     ran = []
@@ -157,7 +152,7 @@ def _reproduce(clone: Path, targets: Sequence[str]) -> list[str]:
 
 
 def _git(repo: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=repo, capture_output=True, text=True, check=False)
+    done = git(repo, *arguments)
     if done.returncode:
-        raise InputError(f"git {' '.join(arguments)}: {done.stderr}; allowed: a commit of a git repository")
-    return done.stdout.strip()
+        raise InputError(f"git {' '.join(arguments)}: {reason(done)}; allowed: a commit of a git repository")
+    return done.stdout.decode().strip()
