@@ -1,6 +1,10 @@
 """DVC stage: measure the trials of one experiment, as published and in its variants, and its latent space."""
 
+from __future__ import annotations
+
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,8 +13,11 @@ from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir, write_json
 from repligan.core.rows import pick
-from repligan.engines import LocalProcesses
+from repligan.engines import MEASURING, Job, LocalProcesses
 from repligan.params import load
+
+if TYPE_CHECKING:
+    from repligan.trials import Workshop
 
 
 @click.command(
@@ -35,15 +42,21 @@ def main(name: str, runs: Path, processed: Path, reference: Path, out: Path, met
     for needed in (runs, processed, reference):
         existing(needed)
     runtime.apply(loaded.runtime)
+    engine = LocalProcesses(MEASURING, early=True)
 
     from repligan.store import Store
     from repligan.trials import Workshop, folder
 
     workshop = Workshop(loaded, processed, reference, Store(folder()))
-    LocalProcesses().run(f"{name}: measuring", workshop.measuring_jobs(name, runs))
+    engine.run(f"{name}: measuring", workshop.measuring_jobs(name, runs))
     with whole_dir(out) as written:
-        found = workshop.write_evaluation(name, runs, written)
-    write_json(metrics, found)
+        # A job too: the processes of jobs have torch, which this one need not import.
+        engine.run(f"{name}: writing", [Job(partial(write, workshop, name, runs, written, metrics), threads=1)])
+
+
+def write(workshop: Workshop, name: str, runs: Path, out: Path, metrics: Path, alone: bool) -> None:
+    """Write what is measured of an experiment to the folder `out` and its `metrics`."""
+    write_json(metrics, workshop.write_evaluation(name, runs, out))
 
 
 if __name__ == "__main__":

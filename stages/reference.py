@@ -35,9 +35,9 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     card: dict[str, Any] = reference.model_dump(mode="json")
     with whole_dir(out) as folder:
         if isinstance(reference, DrawsReference):
-            from repligan.evaluation.evaluate import floor as floor_of_draws
+            from repligan.evaluation import draws
 
-            floor = floor_of_draws(reference, dataset, processed)
+            floor = draws.floor(reference, dataset, processed)
         else:
             from repligan.evaluation import comparison
 

@@ -1,5 +1,6 @@
 """DVC stage: figures and one HTML page from all results; MLflow is brought up to date with them."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -27,13 +28,13 @@ def main(data: Path, reports: Path, params: Path) -> None:
     from repligan.reporting import figures, page, results
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
-    drawn = figures.draw(found, claims, arrays(data / "claims" / "values.safetensors")[0])
+    values, _ = arrays(data / "claims" / "values.safetensors")
+    click.echo("report: bringing MLflow up to date", err=True)
+    drawn = figures.draw(found, claims, values, meanwhile=partial(tracking.sync_or_warn, loaded, data, reports))
     with whole_dir(reports / "figures") as folder:
         for name, content in drawn.items():
             write_bytes(folder / f"{name}.png", content)
     write_bytes(reports / "index.html", page.render(loaded, found, claims, drawn).encode())
-    click.echo("report: bringing MLflow up to date", err=True)
-    tracking.sync_or_warn(loaded, data, reports)
     click.echo(f"report: {reports / 'index.html'}")
 
 

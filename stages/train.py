@@ -9,7 +9,7 @@ from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir
 from repligan.core.rows import pick
-from repligan.engines import LocalProcesses
+from repligan.engines import TRAINING, LocalProcesses
 from repligan.params import load
 
 
@@ -33,7 +33,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     from repligan.trials import Workshop, folder
 
     workshop = Workshop(loaded, processed, Path(), Store(folder()), tracking.Live)
-    LocalProcesses().run(f"{name}: training", workshop.training_jobs(name))
+    LocalProcesses(TRAINING).run(f"{name}: training", workshop.training_jobs(name))
     with whole_dir(out) as written:
         workshop.write_runs(name, written)
 

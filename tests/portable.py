@@ -95,7 +95,7 @@ def prepare(params: Params, name: str, data: Path, learned: bool) -> None:
     """fetch, preprocess and, where a GAN learns from it here, reference."""
     from repligan.data.arrays import preprocess
     from repligan.data.download import fetch
-    from repligan.evaluation import comparison, evaluate
+    from repligan.evaluation import comparison, draws
     from repligan.metrics.intervals import summary
 
     dataset, reference = params.datasets[name], params.references[name]
@@ -112,7 +112,7 @@ def prepare(params: Params, name: str, data: Path, learned: bool) -> None:
         compared, taught = comparison.make(reference, processed, folder, device)
         floor, card = compared.floor(), card | taught
     else:
-        floor = evaluate.floor(reference, dataset, processed)  # type: ignore[arg-type]
+        floor = draws.floor(reference, dataset, processed)  # type: ignore[arg-type]
     write_json(folder / "card.json", card | {"floor": summary(floor)})
 
 

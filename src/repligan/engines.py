@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
@@ -18,9 +18,10 @@ from repligan.core.errors import Fault
 from repligan.core.progress import Progress
 from repligan.core.signals import Stop, stop_on_signal
 
-# Imported once, by the process that the others are forked from; this one, with threads or not, is never forked.
-SHARED = ["repligan.evaluation.evaluate", "repligan.training.loop", "scipy.linalg", "scipy.special"]
 LONGEST_TEMPORARY = 65  # bytes: 104 on macOS, less what Python appends
+# What each kind of job needs, imported once, by the process that all are forked from; this one is never forked.
+TRAINING = ("repligan.trials", "repligan.tracking", "repligan.training.loop")
+MEASURING = ("repligan.trials", "repligan.evaluation.evaluate", "scipy.linalg", "scipy.special")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Engine(Protocol):
 class ThisProcess:
     """One job after another, here: for a debugger, and for an emulated CPU."""
 
+    def __init__(self, shared: Sequence[str] = (), early: bool = False):
+        """Nothing is `shared`: it takes what LocalProcesses takes."""
+
     def run(self, label: str, jobs: Sequence[Job]) -> None:
         """Run the jobs in order."""
         for job in jobs:
@@ -48,6 +52,12 @@ class ThisProcess:
 
 class LocalProcesses:
     """A process a job, as many at a time as their threads fit into the cores of this machine."""
+
+    def __init__(self, shared: Sequence[str] = (), early: bool = False):
+        """`shared`: modules that the jobs import; `early`: now, while this process finds out what there is to do."""
+        forkserver.set_forkserver_preload(list(shared))
+        if early:
+            forkserver.ensure_running()
 
     def run(self, label: str, jobs: Sequence[Job]) -> None:
         """Run the jobs; all their processes end with this one."""
@@ -70,7 +80,6 @@ def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
         return
     _shorten_temporary()
     context = get_context("forkserver")
-    context.set_forkserver_preload(SHARED)
     todo, running = list(reversed(calls)), list[BaseProcess]()
     try:
         while (todo or running) and not stop.signal:

@@ -59,7 +59,7 @@ def _reference(name: str, params: Params, processed: Path, out: Path) -> dict[st
     from repligan.data.arrays import preprocess
     from repligan.data.download import fetch
     from repligan.evaluation import comparison
-    from repligan.evaluation.evaluate import floor
+    from repligan.evaluation.draws import floor
     from repligan.evaluation.rows import DrawsReference
 
     raw, dataset, by = processed.with_name(f"{name}-raw"), params.datasets[name], params.references[name]

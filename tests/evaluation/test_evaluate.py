@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repligan.core.signals import Stop
-from repligan.evaluation import evaluate
+from repligan.evaluation import draws, evaluate
 from repligan.evaluation.rows import DrawsReference
 from repligan.models.rows import Noise
 from repligan.models.weights import build
@@ -98,7 +98,7 @@ def test_some_seeds_and_steps_are_measured_as_among_all(
 
 def test_the_floor_is_what_the_dataset_names(smoke: Params, processed: Path) -> None:
     reference = DrawsReference(kind="draws", num=128, repeats=30)
-    even, bits = (evaluate.floor(reference, smoke.datasets[key], processed / key) for key in ("even", "bits1010"))
+    even, bits = (draws.floor(reference, smoke.datasets[key], processed / key) for key in ("even", "bits1010"))
     assert even["even_rate"].tolist() == [1.0] * 30
     assert bits["inside"].min() == 1
     assert {len(values) for values in (even | bits).values()} == {30}

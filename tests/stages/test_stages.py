@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 # What changes no output by itself: the command line, where work is done and kept, MLflow; trials.py is added by hand.
 INDECISIVE = {"cli", "engines", "params", "store", "tracking", "trials"}
 OF_TABLES = ("RowResult", "curves", "joined", "losses", "metrics", "to_csv", "values")
-HEAVY = ("matplotlib", "matplotlib.pyplot", "torch", "torchvision", "mlflow", "scipy")
+HEAVY = {"matplotlib", "matplotlib.pyplot", "torch", "torchvision", "mlflow", "scipy"}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -79,15 +79,30 @@ def test_light_stages_import_no_torch(stage: Run, tmp_path: Path, dataset: str) 
     for arguments in (["fetch", dataset, "again"], ["preprocess", dataset, "raw", "out"]):
         script = ROOT / "stages" / f"{arguments[0]}.py"
         drawing = (arguments[0], dataset) == ("fetch", "drawn-digits")  # takes fonts from the folder of matplotlib
-        code = (
-            f"import runpy, sys\n"
-            f"sys.path.insert(0, {str(script.parent)!r})\n"
-            f"runpy.run_path({str(script)!r})['main']({arguments[1:]}, standalone_mode=False)\n"
-            f"print([m for m in {HEAVY[drawing:]} if m in sys.modules])"
-        )
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.stdout.strip() == "[]", done.stderr
+        assert loaded(script, arguments[1:], tmp_path) <= ({"matplotlib"} if drawing else set())
         assert (tmp_path / arguments[-1]).is_dir()
+
+
+def loaded(script: Path, arguments: list[str], cwd: Path) -> set[str]:
+    """Which of the heavy packages the process of a stage loads; those of its jobs are others."""
+    code = (
+        f"import runpy, sys\nsys.path.insert(0, {str(script.parent)!r})\nfrom repligan.core import errors\n"
+        f"errors.run = lambda command: command({arguments}, standalone_mode=False)\n"
+        f"runpy.run_path({str(script)!r}, run_name='__main__')\nprint(*(sys.modules.keys() & {HEAVY}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_only_the_jobs_of_a_toy_import_torch(stage: Run, tmp_path: Path, processed: Path) -> None:
+    data = str(processed / "even")
+    for name, arguments in {
+        "reference": ["even", data, "reference"],
+        "train": ["even", data, "run"],
+        "evaluate": ["even", "run", data, "reference", "out", "metrics.json"],
+    }.items():
+        assert "torch" not in loaded(ROOT / "stages" / f"{name}.py", arguments, tmp_path), name
 
 
 def modules_of(path: Path) -> set[Path]:

@@ -103,13 +103,6 @@ def measure_of(
             return image_measure(experiment, compared, load_array(processed / "heldout.npy"))
 
 
-def floor(reference: DrawsReference, dataset: Dataset, processed: Path) -> Stats:
-    """Statistics [repeats] of real draws of a toy in the place of G's samples."""
-    if dataset.metrics == "even":
-        return toys.even_floor(toys.decode(load_array(processed / "train.npy")), reference.num, reference.repeats)
-    return toys.pattern_floor(load_array(processed / "bounds.npy"), reference.num, reference.repeats)
-
-
 def _even(experiment: Experiment, seeds: range, real: np.ndarray, num: int) -> Measure:
     z = every_z(experiment.z)
     if z is None:

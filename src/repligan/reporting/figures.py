@@ -47,13 +47,17 @@ plt.rcParams.update(
 
 
 def draw(
-    results: Sequence[Result], claims: Ledger, values: Mapping[str, np.ndarray], processes: int = 2
+    results: Sequence[Result],
+    claims: Ledger,
+    values: Mapping[str, np.ndarray],
+    processes: int = 2,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> dict[str, bytes]:
     """All figures as PNG: overview, of each experiment losses, curves, samples and walks as "name-kind", of each
     measured claim "claim-name".
 
-    Two processes draw: of a short pipeline's report, most is layout. They are forked, so a process that has used
-    torch's threads has to draw by itself: with 1.
+    Two processes draw, of a short pipeline's report most is layout; `meanwhile` is called here. They are forked, so a
+    process that has used torch's threads has to draw by itself: with 1.
     """
     todo: dict[str, Callable[[], Figure]] = {"overview": partial(overview, results)}
     for result in results:
@@ -66,9 +70,12 @@ def draw(
         if decisive := [(test, values[place]) for place, test in places if place in values]:
             todo[f"claim-{entry.id}"] = partial(claim, decisive)
     if processes == 1:
+        meanwhile()
         return {name: png(make) for name, make in todo.items()}
     with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        return dict(zip(todo, pool.map(png, todo.values()), strict=True))
+        drawn = pool.map(png, todo.values())
+        meanwhile()
+        return dict(zip(todo, drawn, strict=True))
 
 
 def png(make: Callable[[], Figure]) -> bytes:
