@@ -26,6 +26,7 @@ class Job:
 
     call: Callable[[bool], object]
     threads: int
+    on_gpu: bool = False
 
 
 class Engine(Protocol):
@@ -44,12 +45,12 @@ class ThisProcess:
 
 
 class LocalProcesses:
-    """A process a job, as many at a time as their threads fit into the cores of this machine."""
+    """A process a job, as many at a time as fit into the cores of this machine and, where they use it, its GPU."""
 
     def run(self, label: str, jobs: Sequence[Job]) -> None:
         """Run the jobs; all their processes end with this one."""
         threads = max((job.threads for job in jobs), default=1)
-        at_once = max(1, runtime.cores() // threads)
+        at_once = runtime.at_once(threads, any(job.on_gpu for job in jobs))
         alone = len(jobs) == 1 or at_once == 1
         progress = Progress(label, len(jobs))
         with stop_on_signal() as stop:
