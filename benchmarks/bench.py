@@ -63,9 +63,9 @@ def published(name: str, share: int = 1) -> tuple[Dataset, Experiment]:
     return params.datasets[row.dataset], row
 
 
-def ours(name: str, precision: str, seeds: int, steps: int, share: int = 1) -> float:
+def ours(name: str, precision: str, seeds: int, steps: int, share: int = 1, device: str = "cpu") -> float:
     """Training steps per second of repligan, of all seeds together."""
-    chosen = Runtime.model_validate({"device": "cpu", "precision": precision, "deterministic": True})
+    chosen = Runtime.model_validate({"device": device, "precision": precision, "deterministic": True})
     runtime.apply(chosen)
     import numpy as np
 
@@ -83,8 +83,8 @@ def ours(name: str, precision: str, seeds: int, steps: int, share: int = 1) -> f
         else:
             fetch(row.dataset, dataset.source, processed, processed / "downloads")
             preprocess(dataset, processed, processed)
-        device = runtime.device(chosen, row.threads)
-        training = loop.start(name, row, form, processed, range(seeds), device, precision)
+        where = runtime.device(chosen, row.threads)
+        training = loop.start(name, row, form, processed, range(seeds), where, precision)
 
         def step() -> None:
             told = (training.step + 1) % row.log_every == 0
@@ -95,7 +95,7 @@ def ours(name: str, precision: str, seeds: int, steps: int, share: int = 1) -> f
         return seeds * reference.rate(step, steps)
 
 
-def theirs(name: str, threads: int, steps: int, **size: int) -> float:
+def theirs(name: str, threads: int, steps: int, **size: Any) -> float:
     """Training steps per second of the reference loop."""
     import torch
 
@@ -182,11 +182,11 @@ def toy(name: str, our_steps: int, their_steps: int) -> Row:
     return Row(f"{name}, {SEEDS:,} seeds, one thread", "steps/s", sides, [("portable", "plain PyTorch")])
 
 
-def images(title: str, share: int, steps: int) -> Row:
+def images(title: str, share: int, steps: int, device: str = "cpu") -> Row:
     """dcgan-mnist, one seed, batch 128, two threads."""
     sides: dict[str, Callable[[], float]] = {
-        "plain PyTorch": partial(theirs, "dcgan_mnist", 2, steps, width=64 // share),
-        **{one: partial(ours, "dcgan-mnist", one, 1, steps, share) for one in ("portable", "fast")},
+        "plain PyTorch": partial(theirs, "dcgan_mnist", 2, steps, width=64 // share, device=device),
+        **{one: partial(ours, "dcgan-mnist", one, 1, steps, share, device) for one in ("portable", "fast")},
     }
     pairs = [("portable", "plain PyTorch"), ("fast", "plain PyTorch"), ("fast", "portable")]
     return Row(f"dcgan-mnist, {title}, batch 128, two threads", "steps/s", sides, pairs)
@@ -199,11 +199,13 @@ def metric(title: str, names: list[str]) -> Row:
 
 
 PEERS = [name for name, module in (("torch-fidelity", "torch_fidelity"), ("prdc", "prdc")) if find_spec(module)]
+ON_GPU = "dcgan-mnist-cuda"
 ROWS = {
     "bits1010": toy("bits1010", 500, 1500),
     "even": toy("even", 200, 1500),
     "dcgan-mnist-quarter": images("a quarter of the width", 4, 20),
     "dcgan-mnist": images("published width", 1, 5),
+    ON_GPU: images("published width, on a GPU", 1, 500, "cuda"),
     "frechet": metric("Frechet distance of 2,048 features", ["repligan's Frechet distance", "scipy's sqrtm"]),
     "prdc": metric("precision and recall of 256 features", ["repligan's prdc", *PEERS]),
 }
@@ -249,7 +251,13 @@ def machine() -> Table:
         "cores": runtime.cores(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in ("torch", "numpy")},
+        **({"gpu": runtime.in_force()["gpu"]} if has_gpu() else {}),
     }
+
+
+def has_gpu() -> bool:
+    """Whether there is a CUDA GPU."""
+    return runtime.kind_of_device(Runtime(device="auto", precision="portable", deterministic=True)) == "cuda"
 
 
 def joined(new: list[Table], described: Table, old: Table | None) -> Table:
@@ -266,6 +274,7 @@ def table(results: Table) -> str:
     said = (
         f"{on['cpu']} ({', '.join(on['instructions']) or 'none of the named instruction sets'}), {on['cores']} cores; "
     )
+    said += f"{on['gpu']}; " if "gpu" in on else ""
     said += f"Python {on['python']}, torch {on['torch']}, numpy {on['numpy']}."
     lines = ["| what | ours | against | times as fast | range |", "|---|---|---|---|---|"]
     for row in results["rows"]:
@@ -304,7 +313,12 @@ def main(rows: tuple[str, ...], rounds: int, only_table: bool) -> None:
         return
     for key in PORTABLE:  # else the references would be held back too
         os.environ.pop(key, None)
-    new = [pair for name in rows or ROWS for pair in measured(name, rounds)]
+    chosen = [name for name in rows or ROWS if name != ON_GPU or has_gpu()]
+    if len(chosen) < len(rows or ROWS):
+        click.echo(f"{ON_GPU}: left out, there is no CUDA GPU here", err=True)
+    if not chosen:
+        return
+    new = [pair for name in chosen for pair in measured(name, rounds)]
     described = machine()
     RESULTS.write_text(json.dumps(joined(new, described, old), indent=1) + "\n")
     click.echo(table({"machine": described, "rows": new}))

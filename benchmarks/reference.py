@@ -30,10 +30,18 @@ def rate(step: Callable[[], object], steps: int) -> float:
     """Steps per second over `steps` steps, after a tenth as many, at least two, to warm up."""
     for _ in range(max(2, steps // 10)):
         step()
+    wait()
     began = time.perf_counter()
     for _ in range(steps):
         step()
+    wait()
     return steps / (time.perf_counter() - began)
+
+
+def wait() -> None:
+    """Until a GPU, if one is used, has done what it was asked for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def even() -> Loop:
@@ -87,21 +95,21 @@ def bits1010() -> Loop:
     return Loop(G, D, step)
 
 
-def dcgan_mnist(width: int = 64, batch: int = BATCH) -> Loop:
+def dcgan_mnist(width: int = 64, batch: int = BATCH, device: str = "cpu") -> Loop:
     """Digits of 32 x 32 pixels: D once on both sides, labels of real images at .9, then G twice on the same z.
 
     `width`: channels of D's first layer, half of those of G's last hidden one; 64 is the published size.
     """
     torch.manual_seed(0)
-    G, D = generator(2 * width), discriminator(width)
+    G, D = generator(2 * width).to(device), discriminator(width).to(device)
     opt_G, opt_D = (torch.optim.Adam(net.parameters(), lr=0.0002, betas=(0.5, 0.999)) for net in (G, D))
     bce = nn.BCEWithLogitsLoss()
     batches = real_images(batch)
-    smooth, ones, zeros = torch.full((batch, 1), 0.9), torch.ones(batch, 1), torch.zeros(batch, 1)
+    smooth, ones, zeros = (torch.full((batch, 1), target, device=device) for target in (0.9, 1.0, 0.0))
 
     def step() -> tuple[torch.Tensor, torch.Tensor]:
-        real = next(batches).float() / 127.5 - 1
-        z = torch.rand(batch, 100) * 2 - 1
+        real = next(batches).to(device).float() / 127.5 - 1
+        z = torch.rand(batch, 100, device=device) * 2 - 1
         gen = G(z)
         opt_D.zero_grad()
         loss_D = bce(D(real), smooth) + bce(D(gen.detach()), zeros)

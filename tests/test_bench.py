@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from benchmarks import bench, reference
+from click.testing import CliRunner
 from torch import nn
 
 from repligan.models.weights import build
@@ -78,3 +80,12 @@ def test_rows_of_another_machine_are_not_kept() -> None:
     kept = bench.joined(new, RESULTS["machine"], RESULTS)["rows"]
     assert [row["row"] for row in kept] == ["bits1010", "even"]
     assert bench.joined(new, {"cpu": "another"}, RESULTS)["rows"] == new
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_without_a_gpu_its_row_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "PORTABLE", {})
+    done = CliRunner().invoke(bench.main, [bench.ON_GPU])
+    assert (done.exit_code, done.stderr) == (0, "dcgan-mnist-cuda: left out, there is no CUDA GPU here\n")
+    assert not bench.RESULTS.exists()

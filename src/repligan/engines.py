@@ -30,6 +30,7 @@ class Job:
 
     call: Callable[[bool], object]
     threads: int
+    on_gpu: bool = False
 
 
 class Engine(Protocol):
@@ -51,7 +52,7 @@ class ThisProcess:
 
 
 class LocalProcesses:
-    """A process a job, as many at a time as their threads fit into the cores of this machine."""
+    """A process a job, as many at a time as fit into the cores of this machine and, where they use it, its GPU."""
 
     def __init__(self, shared: Sequence[str] = (), early: bool = False):
         """`shared`: modules that the jobs import; `early`: now, while this process finds out what there is to do."""
@@ -62,7 +63,7 @@ class LocalProcesses:
     def run(self, label: str, jobs: Sequence[Job]) -> None:
         """Run the jobs; all their processes end with this one."""
         threads = max((job.threads for job in jobs), default=1)
-        at_once = max(1, runtime.cores() // threads)
+        at_once = runtime.at_once(threads, any(job.on_gpu for job in jobs))
         alone = len(jobs) == 1 or at_once == 1
         progress = Progress(label, len(jobs))
         with stop_on_signal() as stop:

@@ -274,12 +274,15 @@ class Workshop:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         }
 
+    def _job(self, call: Callable[[bool], object], threads: int) -> Job:
+        return Job(call, threads, on_gpu=runtime.kind_of_device(self.params.runtime) == "cuda")
+
     # Of all rows of an experiment.
 
     def training_jobs(self, name: str) -> list[Job]:
         """A job for each trial of an experiment that is not finished."""
         return [
-            Job(partial(self.train, trial), trial.experiment.threads)
+            self._job(partial(self.train, trial), trial.experiment.threads)
             for trial in self.trials(name)
             if not self.store.find(self.training_key(trial))
         ]
@@ -287,13 +290,13 @@ class Workshop:
     def measuring_jobs(self, name: str, runs: Path) -> list[Job]:
         """A job for each trial whose measurement is not finished, and for the floor of the variants."""
         jobs = [
-            Job(partial(self.measure, trial, weights, runs / trial.place, kept), trial.experiment.threads)
+            self._job(partial(self.measure, trial, weights, runs / trial.place, kept), trial.experiment.threads)
             for trial, weights, kept in self.recorded(name, runs)
             if not self.store.find(self.measuring_key(trial, weights))
         ]
         by = self.floor_of_variants(name)
         if by and not self.store.find(self.floor_key(by)):
-            jobs.append(Job(partial(self.floor, by), 1))
+            jobs.append(self._job(partial(self.floor, by), 1))
         return jobs
 
     def floor_of_variants(self, name: str) -> ImageReference | None:

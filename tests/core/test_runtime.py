@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,10 +69,56 @@ def test_device_pins_the_threads() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("precision", "products"), [("portable", "ieee"), ("fast", "tf32")])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_kernels_on_cuda_are_the_same_each_time_or_the_fastest(
+    precision: str, products: str, deterministic: bool
+) -> None:
+    """The settings only, which torch takes without a GPU."""
+    b, fill = torch.backends, torch.utils.deterministic
+    kept = b.cudnn.benchmark, b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision, fill.fill_uninitialized_memory
+    assert b.cudnn.conv.fp32_precision == "tf32"  # torch's own choice
+    try:
+        runtime.choose_kernels(Runtime(device="cuda", precision=precision, deterministic=deterministic))
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        assert b.cudnn.benchmark != deterministic
+        assert (b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision) == (products, products)
+        assert b.mkldnn.conv.fp32_precision == "none"  # the CPU's
+        assert not fill.fill_uninitialized_memory
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        b.cudnn.benchmark, b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision = kept[:3]
+        fill.fill_uninitialized_memory = kept[3]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_missing_cuda_is_bad_input() -> None:
     with pytest.raises(InputError, match="found 'cuda', but no CUDA device is here; allowed: cpu, auto"):
         runtime.device(Runtime(device="cuda", precision="portable", deterministic=True), 1)
+
+
+@pytest.mark.parametrize(("threads", "gigabytes", "found"), [(1, None, 8), (2, None, 4), (16, None, 1), (2, 80, 4)])
+def test_jobs_at_a_time_fit_into_the_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int, gigabytes: int | None, found: int
+) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 8)
+    set_memory(monkeypatch, gigabytes)
+    assert runtime.at_once(threads, on_gpu=gigabytes is not None) == found
+
+
+@pytest.mark.parametrize(("gigabytes", "found"), [(4, 1), (8, 1), (24, 3), (80, 8)])
+def test_jobs_at_a_time_fit_into_the_gpu(monkeypatch: pytest.MonkeyPatch, gigabytes: int, found: int) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 8)
+    set_memory(monkeypatch, gigabytes)
+    assert runtime.at_once(1, on_gpu=True) == found
+    assert runtime.at_once(1, on_gpu=False) == 8
+
+
+def set_memory(monkeypatch: pytest.MonkeyPatch, gigabytes: int | None) -> None:
+    """A GPU of so much memory, as torch describes it."""
+    described = SimpleNamespace(total_memory=(gigabytes or 0) * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: described)
 
 
 def test_in_force_names_the_capability() -> None:

@@ -84,3 +84,12 @@ def test_normalise_and_back() -> None:
     img = normalise(levels)
     assert (img.min(), img.max()) == (-1, 1)
     assert denormalise(img).tolist() == levels.tolist()
+
+
+def test_images_in_memory_come_in_the_order_of_those_on_the_disk(processed: Path) -> None:
+    img = np.load(processed / "mnist" / "train.npy")
+    there, here = (ImageBatches(img, 3, 16, resident=resident) for resident in (True, False))
+    assert there.resident is not None
+    assert there.resident.dtype == torch.uint8
+    for index in (0, 9, 10, 25):
+        assert torch.equal(there[index], here[index])

@@ -43,7 +43,7 @@ def test_they_are_autograds(widths: tuple[list[int], list[int]], loss: Target) -
     for sees_real, sees_gen in ((True, False), (False, True), (True, True)):
         told = [
             one.of_D(
-                real if sees_real else None, one.generate(z, kept=False) if sees_gen else None, 0, 0, told=True
+                real if sees_real else None, one.generate(z, kept=False) if sees_gen else None, None, told=True
             ).loss.detach()  # type: ignore[union-attr]
             for one in (closed, plain)
         ]
@@ -74,7 +74,7 @@ def test_they_are_the_slope_of_the_loss(loss: Target) -> None:
     def closed() -> ClosedForm:
         return ClosedForm(G, D, loss, BATCH)
 
-    slope(D, lambda one: one.of_D(real, one.generate(z, kept=False), 0, 0, told=True).loss)  # type: ignore[union-attr]
+    slope(D, lambda one: one.of_D(real, one.generate(z, kept=False), None, told=True).loss)  # type: ignore[union-attr]
     slope(G, lambda one: one.of_G(one.generate(z, kept=True), told=True))  # type: ignore[arg-type, return-value]
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_told_has_the_same_gradients() -> None:
         G, D = networks([7, 7], [7, 1])
         one = ClosedForm(G, D, NonSaturating("mean", 0.0), BATCH)
         img = one.generate(torch.ones(SEEDS, BATCH, 7), kept=True)
-        assert (one.of_D(img, img, 0, 0, told) is None) != told
+        assert (one.of_D(img, img, None, told) is None) != told
         assert (one.of_G(img, told) is None) != told
         found.append((gradient(G), gradient(D)))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

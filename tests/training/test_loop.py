@@ -208,7 +208,7 @@ def test_G_learns_while_D_is_frozen_and_only_then(smoke: Params, processed: Path
     loop.train_step(training)  # ends with G's update
     assert not any(p.requires_grad for p in training.D.parameters())
     gen_img = training.gradients.generate(training.noise[1], kept=False)
-    training.gradients.of_D(training.real[1], gen_img, 0, 0, told=True)
+    training.gradients.of_D(training.real[1], gen_img, None, told=True)
     assert all(p.requires_grad and p.grad is not None for p in training.D.parameters())
 
 
@@ -287,18 +287,20 @@ def critic(smoke: Params, processed: Path) -> loop.Training:
 def test_a_critic_sees_new_batches_and_mixtures_at_each_of_its_updates(
     critic: loop.Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, torch.Tensor]] = []
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     of_D = critic.gradients.loss.of_D
 
-    def watched(D, real_img: torch.Tensor, gen_img: torch.Tensor, seed: int, index: int):  # type: ignore[no-untyped-def]
-        seen.append((index, real_img))
-        return of_D(D, real_img, gen_img, seed, index)
+    def watched(D, real_img: torch.Tensor, gen_img: torch.Tensor, drawn: torch.Tensor):  # type: ignore[no-untyped-def]
+        seen.append((drawn, real_img))
+        return of_D(D, real_img, gen_img, drawn)
 
     monkeypatch.setattr(critic.gradients.loss, "of_D", watched)
     for _ in range(2):
         loop.train_step(critic)
-    assert [index for index, _ in seen] == [0, 1, loop.MIX_STREAM, loop.MIX_STREAM + 1]
-    assert all(torch.equal(img, critic.real[i]) for i, (_, img) in enumerate(seen))
+    draw, batch = critic.gradients.loss.draw, critic.experiment.batch
+    for i, index in enumerate((0, 1, loop.MIX_STREAM, loop.MIX_STREAM + 1)):
+        assert torch.equal(seen[i][0], draw(batch, 0, index))
+        assert torch.equal(seen[i][1], critic.real[i])
 
 
 def test_of_a_critic_no_share_that_is_told_right_is_recorded(critic: loop.Training) -> None:

@@ -49,13 +49,13 @@ def pixel(img: torch.Tensor) -> torch.Tensor:
 def test_the_halves_of_D_are_added_or_averaged_and_real_labels_smoothed(kind: type[NonSaturating]) -> None:
     real, gen = LOGITS.reshape(2, 2, 1), LOGITS.flip(0).reshape(2, 2, 1)
     on_real, on_gen = kind.against(real, 0.9).mean(dim=(1, 2)), kind.against(gen, 0.0).mean(dim=(1, 2))
-    both = kind("sum", 0.1).of_D(pixel, real, gen, 0, 0)
+    both = kind("sum", 0.1).of_D(pixel, real, gen)
     torch.testing.assert_close(both.loss, on_real + on_gen)
     assert torch.equal(both.real_logits, real)
     assert torch.equal(both.gen_logits, gen)
-    torch.testing.assert_close(kind("mean", 0.1).of_D(pixel, real, gen, 0, 0).loss, (on_real + on_gen) / 2)
-    torch.testing.assert_close(kind("mean", 0.1).of_D(pixel, real, None, 0, 0).loss, on_real)
-    alone = kind("mean", 0.1).of_D(pixel, None, gen, 0, 0)
+    torch.testing.assert_close(kind("mean", 0.1).of_D(pixel, real, gen).loss, (on_real + on_gen) / 2)
+    torch.testing.assert_close(kind("mean", 0.1).of_D(pixel, real, None).loss, on_real)
+    alone = kind("mean", 0.1).of_D(pixel, None, gen)
     torch.testing.assert_close(alone.loss, on_gen)
     assert alone.real_logits is None
     torch.testing.assert_close(kind("sum", 0.1).of_G(pixel, gen), kind.against(gen, 1.0).mean(dim=(1, 2)))
@@ -107,7 +107,8 @@ def test_the_wasserstein_loss_and_its_gradient_are_those_of_the_article(
         terms.append(D(gen[:, i][None]).squeeze() - D(real[:, i][None]).squeeze() + 7 * steep)
     expected = torch.stack(terms).mean()
     wanted = torch.autograd.grad(expected, list(D.parameters()))
-    found = Wasserstein(7.0).of_D(D, real, gen, 3, 5)
+    loss = Wasserstein(7.0)
+    found = loss.of_D(D, real, gen, loss.draw(6, 3, 5))
     torch.testing.assert_close(found.loss, expected[None].detach(), rtol=1e-6, atol=1e-8, check_dtype=False)
     # A bias of the last layer shifts both sides alike: no gradient.
     for one, other in zip(torch.autograd.grad(found.loss.sum(), list(D.parameters())), wanted, strict=True):
@@ -121,7 +122,7 @@ def test_a_critic_of_slope_1_pays_nothing_and_its_loss_is_a_difference_of_means(
 ) -> None:
     real, gen = sides
     expected = (pixel(gen) - pixel(real)).mean(dim=(1, 2))
-    torch.testing.assert_close(Wasserstein(1000.0).of_D(pixel, real, gen, 0, 0).loss, expected)
+    torch.testing.assert_close(Wasserstein(1000.0).of_D(pixel, real, gen, torch.rand(1, 6, 1, 1, 1)).loss, expected)
     torch.testing.assert_close(Wasserstein(1.0).of_G(pixel, gen), -pixel(gen).mean(dim=(1, 2)))
     for slope in (0.0, 0.5, 3.0):
         found = steepness(lambda img, slope=slope: slope * pixel(img), real)  # type: ignore[misc]
@@ -138,9 +139,9 @@ def test_a_flat_critic_has_a_finite_gradient(sides: tuple[torch.Tensor, torch.Te
 
 def test_mixtures_differ_by_seed_and_index_and_come_again(sides: tuple[torch.Tensor, torch.Tensor]) -> None:
     D, loss = Critic(), Wasserstein(10.0)
-    found = {key: loss.of_D(D, *sides, *key).loss.item() for key in ((0, 0), (0, 1), (1, 0))}
+    found = {key: loss.of_D(D, *sides, loss.draw(6, *key)).loss.item() for key in ((0, 0), (0, 1), (1, 0))}
     assert len(set(found.values())) == 3
-    assert loss.of_D(D, *sides, 0, 1).loss.item() == found[0, 1]
+    assert loss.of_D(D, *sides, loss.draw(6, 0, 1)).loss.item() == found[0, 1]
 
 
 WGAN = {"kind": "wgan-gp", "penalty": 10.0}

@@ -14,16 +14,20 @@ from repligan.core.draws import BitDraws, Draws, packed
 from repligan.core.errors import InputError
 from repligan.core.files import load_array
 from repligan.core.randomness import rng
+from repligan.core.runtime import sent
 from repligan.data.rows import BitsForm, BoxForm, Form, ImagesForm
+
+CPU = torch.device("cpu")
+RESIDENT = 1 / 4  # of a GPU's free memory: data sets that take no more lie in it
 
 
 class Batches(Protocol):
-    """`batches[i]`: float32 [S, B, ...] as the networks see it."""
+    """`batches[i]`: float32 [S, B, ...] as the networks see it, images on the training's device."""
 
     def __getitem__(self, index: int) -> torch.Tensor: ...
 
 
-def real_batches(form: Form, folder: Path, seeds: Sequence[int], batch: int) -> Batches:
+def real_batches(form: Form, folder: Path, seeds: Sequence[int], batch: int, device: torch.device = CPU) -> Batches:
     """The batches of the processed data in `folder`; raises InputError if it is missing or too small."""
     match form:
         case BitsForm(width=width):
@@ -35,12 +39,15 @@ def real_batches(form: Form, folder: Path, seeds: Sequence[int], batch: int) -> 
         case BoxForm():
             return box_batches(np.array(load_array(folder / "bounds.npy")), seeds, batch)
         case ImagesForm():
-            return ImageBatches(load_array(folder / "train.npy"), seeds[0], batch)
+            img = load_array(folder / "train.npy")
+            resident = device.type == "cuda" and img.nbytes <= RESIDENT * torch.cuda.mem_get_info()[0]
+            return ImageBatches(img, seeds[0], batch, device, resident)
 
 
-def normalise(img: np.ndarray) -> torch.Tensor:
-    """uint8 0..255 -> float32 -1..1."""
-    return torch.from_numpy(img.astype(np.float32)).div_(127.5).sub_(1)
+def normalise(img: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """uint8 0..255 -> float32 -1..1, of a tensor where that is."""
+    levels = img.float() if isinstance(img, torch.Tensor) else torch.from_numpy(img.astype(np.float32))
+    return levels.div_(127.5).sub_(1)
 
 
 def denormalise(img: torch.Tensor) -> torch.Tensor:
@@ -67,15 +74,24 @@ def box_batches(bounds: np.ndarray, seeds: Sequence[int], batch: int) -> Draws:
 
 
 class ImageBatches:
-    """Images in epochs, each in a new order; the last, incomplete batch of an epoch is left out."""
+    """Images in epochs, each in a new order; the last, incomplete batch of an epoch is left out.
 
-    def __init__(self, img: np.ndarray, seed: int, batch: int):
+    Levels stay uint8 until they are on `device`. All are there from the start where they are `resident`; else each
+    batch comes from the disk.
+    """
+
+    def __init__(self, img: np.ndarray, seed: int, batch: int, device: torch.device = CPU, resident: bool = False):
         if batch > len(img):
             raise InputError(f"params.yaml: batch: found {batch}; allowed: at most the {len(img)} training images")
-        self.img, self.batch, self.per_epoch = img, batch, len(img) // batch
+        self.img, self.batch, self.per_epoch, self.device = img, batch, len(img) // batch, device
+        self.resident = torch.from_numpy(np.array(img)).to(device) if resident else None
         self._order = lru_cache(maxsize=1)(lambda epoch: rng(seed, "real", epoch).permutation(len(img)))
 
     def __getitem__(self, index: int) -> torch.Tensor:
         epoch, i = divmod(index, self.per_epoch)
-        rows = self._order(epoch)[i * self.batch : (i + 1) * self.batch]
-        return normalise(self.img[np.sort(rows)])[None]
+        rows = np.sort(self._order(epoch)[i * self.batch : (i + 1) * self.batch])
+        if self.resident is None:
+            img = sent(torch.from_numpy(self.img[rows]), self.device)
+        else:
+            img = self.resident[sent(torch.from_numpy(rows), self.device)]
+        return normalise(img)[None]

@@ -29,7 +29,8 @@ Check = Callable[[Path, Params], Iterator[str]]
 def examine(root: Path, params: Params) -> list[tuple[str, list[str]]]:
     """(what was looked at, what is wrong with it) for every check."""
     found = [(str(check.__doc__).splitlines()[0].rstrip("."), list(check(root, params))) for check in CHECKS]
-    dtype = "bfloat16" if runtime.native_bfloat16() else "float32, this CPU has no bfloat16"
+    halved = runtime.kind_of_device(params.runtime) == "cuda" or runtime.native_bfloat16()
+    dtype = "bfloat16" if halved else "float32, this CPU has no bfloat16"
     return [*found, (f"precision: fast would compute in {dtype}", []), (summary(Store(folder())), [])]
 
 

@@ -20,11 +20,15 @@ Factors = list[tuple[torch.Tensor, torch.Tensor]]
 class Gradients(Protocol):
     """What a step needs: images, and the gradients of one update."""
 
+    @property
+    def loss(self) -> Loss:
+        """Whose gradients they are."""
+
     def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
         """G(z) [S, B, ...]; `kept`: an update of G on these images follows."""
 
-    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD | None:
-        """Gradients of D's loss; the loss itself where it is to be `told`."""
+    def of_D(self, real_img: Images, gen_img: Images, drawn: torch.Tensor | None, told: bool) -> OfD | None:
+        """Gradients of D's loss, given what it has `drawn`; the loss itself where it is to be `told`."""
 
     def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
         """Gradients of G's loss, of images that `generate` kept; the loss [S] where it is to be `told`."""
@@ -57,10 +61,10 @@ class Autograd:
         with torch.set_grad_enabled(kept):
             return self._forward(self.G, z)
 
-    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD:
+    def of_D(self, real_img: Images, gen_img: Images, drawn: torch.Tensor | None, told: bool) -> OfD:
         """Gradients of D's loss."""
         self.freeze_D(False)
-        found = self.loss.of_D(self._D, real_img, None if gen_img is None else gen_img.detach(), seed, index)
+        found = self.loss.of_D(self._D, real_img, None if gen_img is None else gen_img.detach(), drawn)
         self._descend(self.D, found.loss)
         return found
 
@@ -157,7 +161,7 @@ class ClosedForm:
         self.G.forward(z)
         return self.G.generated
 
-    def of_D(self, real_img: Images, gen_img: Images, seed: int, index: int, told: bool) -> OfD | None:
+    def of_D(self, real_img: Images, gen_img: Images, drawn: torch.Tensor | None, told: bool) -> OfD | None:
         """Gradients of D's loss."""
         seen, sides = [], self.loss.sides(real_img, gen_img)
         share = self.half if len(sides) == 2 else self.whole
@@ -168,7 +172,7 @@ class ClosedForm:
             self.loss.slope(logits, self.number[target], share, self.D.delta)
             self.D.backward(learns=True, again=i > 0)
         passed = iter(seen)
-        return self.loss.of_D(lambda img: next(passed), real_img, gen_img, seed, index) if told else None
+        return self.loss.of_D(lambda img: next(passed), real_img, gen_img, drawn) if told else None
 
     def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
         """Gradients of G's loss."""

@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from repligan.models.weights import build, pack, sample
 from repligan.training.alarms import diagnostics, standing
 from repligan.training.checkpoints import Checkpoints
 from repligan.training.gradients import Autograd, ClosedForm, Gradients
+from repligan.training.graphs import Drawn, Replayed
 from repligan.training.losses import OfD, Target
 from repligan.training.optimisers import Optimiser
 from repligan.training.rows import Experiment, Update
@@ -84,16 +86,23 @@ class Training:
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
         self.updates = self.experiment.updates
         self.per_step = Counter(sight for update in self.updates for sight in update.sees)
+        self.run: Callable[[Drawn, bool], Step] = partial(_run, self)
+        if self.device.type == "cuda":
+            self.run = Replayed(self.name, self.run, self.trained().values())
 
     def networks(self) -> tuple[tuple[str, nn.Module], tuple[str, nn.Module]]:
         return ("G", self.G), ("D", self.D)
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Everything trained or recorded, as named tensors."""
+    def trained(self) -> dict[str, torch.Tensor]:
+        """Everything that a step changes, in place, as named tensors."""
         tensors = {f"{name}.{key}": value for name, net in self.networks() for key, value in net.state_dict().items()}
         for name, optimiser in self.optimisers.items():
             tensors |= {f"opt_{name}.{key}": value for key, value in optimiser.state().items()}
-        return tensors | {f"history.{key}": torch.stack(rows) for key, rows in self.history.items()}
+        return tensors
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything trained or recorded, as named tensors."""
+        return self.trained() | {f"history.{key}": torch.stack(rows) for key, rows in self.history.items()}
 
     def load_state(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """Continue from what `state` gave after `step`."""
@@ -125,7 +134,7 @@ def start(
     G, D = (net.to(device) for net in build(experiment.G, experiment.D, experiment.z.dim, form, stack))
     if fast:
         G, D = (net.to(memory_format=torch.channels_last) for net in (G, D))
-    real = real_batches(form, processed, stack, experiment.batch)
+    real = real_batches(form, processed, stack, experiment.batch, device)
     noise = training_noise(experiment.z, stack, experiment.batch)
     loss = experiment.loss.build()
     halved = fast and (device.type == "cuda" or runtime.native_bfloat16())
@@ -138,20 +147,16 @@ def start(
 class Inputs:
     """What the updates of one step see: the next real batch, the next z, and G's images while they are as G is."""
 
-    def __init__(self, training: Training):
-        self.t = training
-        self.real = training.step * training.per_step["real"]
-        self.z_index = training.step * training.per_step["fresh_z"]
+    def __init__(self, gradients: Gradients, drawn: Drawn):
+        self.gradients = gradients
+        self.real, self.fresh_z, self.of_loss = map(iter, drawn)
         self.z: torch.Tensor | None = None
         self.gen_img: torch.Tensor | None = None
         self.alive = False  # whether gen_img still carries the graph of G as it is now
 
     def real_img(self, update: Update) -> torch.Tensor | None:
         """A new real batch, where the update sees one."""
-        if "real" not in update.sees:
-            return None
-        self.real += 1
-        return self.t.real[self.real - 1].to(self.t.device)
+        return next(self.real) if "real" in update.sees else None
 
     def generated(self, update: Update, following: Update | None) -> torch.Tensor | None:
         """G's images, with its graph where this update is G's or the one `following` needs it."""
@@ -159,24 +164,41 @@ class Inputs:
         if sight == "real":
             return None
         if sight == "fresh_z":
-            self.z, self.z_index = self.t.noise[self.z_index].to(self.t.device), self.z_index + 1
+            self.z = next(self.fresh_z)
         if sight == "fresh_z" or (sight == "same_z" and not self.alive):
             assert self.z is not None
             self.alive = update.update == "G" or (following is not None and following.sees == ["same_z"])
-            self.gen_img = self.t.gradients.generate(self.z, self.alive)
+            self.gen_img = self.gradients.generate(self.z, self.alive)
         return self.gen_img
 
 
 def train_step(training: Training, told: bool = True) -> Step:
     """The schedule's updates, once; their losses where they are to be `told`."""
-    t, done, inputs = training, Step(), Inputs(training)
-    for i, (update, following) in enumerate(zip(t.updates, [*t.updates[1:], None], strict=True)):
+    done = training.run(draw(training), told)
+    training.step += 1
+    return done
+
+
+def draw(training: Training) -> Drawn:
+    """All that the next step draws at random; what follows is arithmetic, which a graph can repeat."""
+    t = training
+    num_real, num_z = t.per_step["real"], t.per_step["fresh_z"]
+    real = [t.real[t.step * num_real + i] for i in range(num_real)]
+    fresh_z = [t.noise[t.step * num_z + i] for i in range(num_z)]
+    of_D = [t.step * MIX_STREAM + i for i, update in enumerate(t.updates) if update.update == "D"]
+    of_loss = [t.gradients.loss.draw(t.experiment.batch, t.seeds[0], index) for index in of_D]
+    return [[runtime.sent(x, t.device) for x in part if x is not None] for part in (real, fresh_z, of_loss)]
+
+
+def _run(training: Training, drawn: Drawn, told: bool) -> Step:
+    t, done, inputs = training, Step(), Inputs(training.gradients, drawn)
+    for update, following in zip(t.updates, [*t.updates[1:], None], strict=True):
         real_img, gen_img = inputs.real_img(update), inputs.generated(update, following)
         if update.update == "G":
             assert gen_img is not None
             loss = t.gradients.of_G(gen_img, told)
         else:
-            of_D = t.gradients.of_D(real_img, gen_img, t.seeds[0], t.step * MIX_STREAM + i, told)
+            of_D = t.gradients.of_D(real_img, gen_img, next(inputs.of_loss, None), told)
             loss = None if of_D is None else of_D.loss
             done.seen += [] if of_D is None else [of_D]
         t.optimisers[update.update].step()
@@ -184,7 +206,6 @@ def train_step(training: Training, told: bool = True) -> Step:
         done.losses[update.update] += [] if loss is None else [loss.detach()]
         done.real_img = done.real_img if real_img is None else real_img
         done.gen_img = done.gen_img if gen_img is None else gen_img.detach()
-    t.step += 1
     return done
 
 

@@ -37,9 +37,13 @@ class OfD(NamedTuple):
 class Loss(ABC):
     """What the loop needs of a loss."""
 
+    def draw(self, batch: int, seed: int, index: int) -> torch.Tensor | None:
+        """The random numbers of one update of D, a function of (seed, index), on the CPU; None where it needs none."""
+        return None
+
     @abstractmethod
-    def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
-        """One update of D on real images, on generated ones or on both; random draws are functions of (seed, index)."""
+    def of_D(self, D: Network, real_img: Images, gen_img: Images, drawn: torch.Tensor | None = None) -> OfD:
+        """One update of D on real images, on generated ones or on both; `drawn`: what `draw` gave."""
 
     @abstractmethod
     def of_G(self, D: Network, gen_img: torch.Tensor) -> torch.Tensor:
@@ -66,7 +70,7 @@ class Target(Loss):
         """What D sees, with its target."""
         return [(img, at) for img, at in ((real_img, self.real_target), (gen_img, 0.0)) if img is not None]
 
-    def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
+    def of_D(self, D: Network, real_img: Images, gen_img: Images, drawn: torch.Tensor | None = None) -> OfD:
         # D maximises log D(x) + log(1 - D(G(z))).
         seen = [(D(img), target) for img, target in self.sides(real_img, gen_img)]
         halves = [self.against(logits, target).mean(dim=(1, 2)) for logits, target in seen]

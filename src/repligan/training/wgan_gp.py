@@ -15,23 +15,22 @@ class Wasserstein(Loss):
     def __init__(self, penalty: float):
         self.penalty = penalty
 
-    def of_D(self, D: Network, real_img: Images, gen_img: Images, seed: int, index: int) -> OfD:
+    def draw(self, batch: int, seed: int, index: int) -> torch.Tensor:
+        """The share of the real image in each mixture, uniform, float32 [1, B, 1, 1, 1]."""
+        return torch.from_numpy(rng(seed, "mix", index).random((1, batch, 1, 1, 1), np.float32))
+
+    def of_D(self, D: Network, real_img: Images, gen_img: Images, drawn: torch.Tensor | None = None) -> OfD:
         assert real_img is not None
         assert gen_img is not None
+        assert drawn is not None
+        mixed = gen_img + drawn * (real_img - gen_img)  # a random point between each real and each generated image
         real_logits, gen_logits = D(real_img), D(gen_img)
         # The critic maximises D(x) - D(G(z)) - penalty (|grad D(mix)| - 1)^2 (algorithm 1).
         loss = (gen_logits - real_logits).mean(dim=(1, 2))
-        return OfD(loss + self.penalty * steepness(D, _mix(real_img, gen_img, seed, index)), real_logits, gen_logits)
+        return OfD(loss + self.penalty * steepness(D, mixed), real_logits, gen_logits)
 
     def of_G(self, D: Network, gen_img: torch.Tensor) -> torch.Tensor:
         return -D(gen_img).mean(dim=(1, 2))  # G maximises D(G(z))
-
-
-def _mix(real_img: torch.Tensor, gen_img: torch.Tensor, seed: int, index: int) -> torch.Tensor:
-    """A random point between each real and each generated image [1, B, C, H, W]."""
-    share = rng(seed, "mix", index).random((1, real_img.shape[1], 1, 1, 1), np.float32)
-    share_of_real = torch.from_numpy(share).to(real_img.device)
-    return gen_img + share_of_real * (real_img - gen_img)
 
 
 def steepness(D: Network, img: torch.Tensor) -> torch.Tensor:
