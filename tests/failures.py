@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import json
 import os
 import shlex
@@ -18,9 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,11 +26,10 @@ import torch
 from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
+from smoke import NOWHERE, stage
 
 from repligan import compose
-from repligan.engines import ThisProcess
 
-NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 # What tracking sets where the user has not: put back after a case that runs in this process.
 SET_BY_MLFLOW = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_TIMEOUT", "GIT_PYTHON_REFRESH", "DVC_ROOT")
 LONGEST = 120.0  # seconds that a command may take
@@ -93,19 +89,6 @@ def parsed(command: str) -> tuple[dict[str, str], list[str]]:
         key, value = words.pop(0).split("=", 1)
         env[key] = value
     return env, words
-
-
-@cache
-def stage(name: str) -> ModuleType:
-    """A stage script as a module, whose jobs run in this process."""
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if hasattr(module, "LocalProcesses"):
-        module.LocalProcesses = ThisProcess  # type: ignore[attr-defined]
-    return module
 
 
 def here(bench: Bench, command: str) -> Done:

@@ -1,0 +1,145 @@
+"""Edits of a reproduced repository: what runs again, and what is found finished."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from repository import CLAIMS, outs, run
+from smoke import NOWHERE
+
+from repligan.claims import ledger
+
+
+@contextmanager
+def edited(repo: Path, *files: str) -> Iterator[Callable[[str, str, str], None]]:
+    """Replace words in some files; after the block they and what DVC made of them are as before."""
+    kept = {name: (repo / name).read_bytes() for name in (*files, "dvc.lock")}
+
+    def edit(name: str, old: str, new: str) -> None:
+        text = (repo / name).read_text()
+        assert old in text
+        (repo / name).write_text(text.replace(old, new))
+
+    yield edit
+    for name, content in kept.items():
+        (repo / name).write_bytes(content)
+    done = run(repo, "dvc", "checkout", "--force")
+    assert done.returncode == 0, done.stderr
+    assert run(repo, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+@pytest.fixture(scope="session")
+def repo(repos: tuple[Path, Path]) -> Path:
+    return repos[1]
+
+
+def test_a_changed_value_runs_its_chain_only(repo: Path) -> None:
+    with edited(repo, "params.yaml") as edit:
+        edit("params.yaml", "beta1: 0.9,", "beta1: 0.8,")
+        assert run(repo, "dvc", "repro", "-s", "rows").returncode == 0
+        planned = run(repo, "dvc", "repro", "--dry").stdout
+        assert re.findall(r"Running stage '(.*)'", planned) == ["train@even", "evaluate@even", "claims", "report"]
+
+
+def test_a_changed_claim_gets_its_verdict_and_nothing_is_trained(repo: Path) -> None:
+
+    def claim() -> ledger.Entry:
+        found = ledger.read(repo / "reports")
+        assert list(found.by_name) == CLAIMS
+        return found.by_name["even-diverse"]
+
+    was, file = claim(), "conf/claims.yaml"
+    assert (was.verdict, was.decided_by) == ("not decided at this budget", "the laptop scale")
+    with edited(repo, file, "reports/claims.json") as edit:
+        says = "    says: G learns the distribution of even numbers, not a few of them\n    needs: "
+        edit(file, f"{says}laptop", f"{says}smoke")
+        done = run(repo, "dvc", "repro", **NOWHERE)
+        assert re.findall(r"Running stage '(.*)'", done.stdout) == ["claims", "report"], done.stderr
+        test = claim().tests[0]
+        assert isinstance(test, ledger.Evidence)
+        assert (claim().verdict, test.num) == ("does not hold", 40)
+        assert "even-diverse: does not hold" in run(repo, "repligan", "claims", "even-diverse").stdout
+
+
+EARLY = ("fetch", "preprocess", "reference")
+# File -> (the stages that run again after an edit in it, those that do not).
+ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "claims/verdict.py": (("claims", "report"), (*EARLY, "train", "evaluate")),
+    "reporting/page.py": (("report",), (*EARLY, "train", "evaluate", "claims")),
+    "tracking.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
+    "tools/doctor.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
+    "engines.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
+    "training/loop.py": (("train",), (*EARLY, "claims", "report")),
+    "training/optimisers.py": (("reference", "train"), ("fetch", "preprocess", "claims", "report")),
+    "models/mlp.py": (("train", "evaluate"), (*EARLY, "claims", "report")),
+    "trials.py": (("train", "evaluate"), (*EARLY, "claims", "report")),
+    "evaluation/latent.py": (("reference", "evaluate"), ("fetch", "preprocess", "train", "claims", "report")),
+    "metrics/kernel.py": (("reference", "evaluate", "claims", "report"), ("fetch", "preprocess", "train")),
+    "data/download.py": (("fetch", "preprocess"), ("reference", "train", "evaluate", "claims", "report")),
+    "core/files.py": ((*EARLY, "train", "evaluate", "claims", "report"), ()),
+}
+
+
+@pytest.mark.parametrize("file", ROOMS)
+def test_an_edit_in_a_room_runs_the_stages_of_its_outputs(repo: Path, file: str) -> None:
+    path, (stale, fresh) = repo / "src" / "repligan" / file, ROOMS[file]
+    before = path.read_bytes()
+    path.write_bytes(before + b"# A comment.\n")
+    shown = json.loads(run(repo, "dvc", "status", "--json").stdout)
+    path.write_bytes(before)
+    found = {stage.split("@")[0] for stage in shown}
+    assert (found & {*stale, *fresh}) == {*stale}
+
+
+TRAINED = ("train@even", "train@bits1010", "train@dcgan-mnist")
+
+
+def trained(repo: Path) -> set[str]:
+    """The finished trainings."""
+    entries = [json.loads(path.read_text()) for path in (repo / ".work" / "trials").glob("*/entry.json")]
+    return {json.dumps(entry["key"], sort_keys=True) for entry in entries if entry["key"]["what"] == "training"}
+
+
+def test_words_in_the_training_loop_train_nothing_again(repo: Path) -> None:
+    file = "src/repligan/training/loop.py"
+    before = trained(repo), outs(repo)
+    with edited(repo, file) as edit:
+        edit(file, "    limits = t.experiment.alarms\n", "    # What is raised.\n    limits = t.experiment.alarms\n")
+        edit(file, "limits", "heeded")
+        done = run(repo, "dvc", "repro", "-s", *TRAINED)
+        assert re.findall(r"Running stage '(.*)'", done.stdout) == list(TRAINED), done.stderr
+        assert (trained(repo), outs(repo)) == before
+
+
+def test_two_more_seeds_of_a_row_are_two_trainings(repo: Path) -> None:
+    before = trained(repo)
+    row = "experiments.dcgan-mnist.variants.hard-labels"
+    with edited(repo, "params.yaml"):
+        done = run(repo, "dvc", "exp", "run", "-S", f"+{row}.seeds=4", "-s", "rows", "train@dcgan-mnist")
+        assert re.findall(r"Running stage '(.*)'", done.stdout) == ["rows", "train@dcgan-mnist"], done.stderr
+        new = [json.loads(key) for key in trained(repo) - before]
+        assert sorted(key["seeds"] for key in new) == [[2, 3], [3, 4]]
+        assert {key["row"]["loss"]["smoothing"] for key in new} == {0.0}
+
+
+def test_a_factor_in_a_loss_trains_the_rows_with_that_loss_again(repo: Path) -> None:
+    before, lock = trained(repo), outs(repo)
+    file, metrics = "src/repligan/training/losses.py", "reports/metrics/even.json"
+    measured = (repo / metrics).read_bytes()
+    with edited(repo, file, metrics) as edit:
+        edit(file, "(1 - target) * softplus(logits)", "2 * (1 - target) * softplus(logits)")
+        refused = run(repo, "dvc", "repro", "-s", "train@even")
+        assert "NonSaturating.slope: found other values than the derivative" in refused.stderr + refused.stdout
+        edit(file, "torch.sigmoid(logits).sub_(target)", "torch.sigmoid(logits).mul_(2 - target).sub_(target)")
+        done = run(repo, "dvc", "repro", "-s", "train@even", "train@bits1010", "evaluate@even")
+        assert done.returncode == 0, done.stderr
+        losses = [json.loads(key)["row"]["loss"]["kind"] for key in trained(repo) - before]
+        assert losses == ["bce", "bce"]  # even and even/fast; bits1010 learns by squared error
+        changed = {name for name, found in outs(repo).items() if found != lock[name]}
+        assert changed == {"train@even", "evaluate@even"}
+        assert (repo / metrics).read_bytes() != measured
