@@ -48,7 +48,7 @@ def start(folder: Path, *emulator: str) -> subprocess.Popen[bytes]:
     script = [sys.executable, str(ROOT / "tests" / "portable.py"), str(folder / "params.yaml"), str(folder / "made")]
     out, err, code = (shlex.quote(str(folder / name)) for name in ("out", "err", "code"))
     line = f"nice -n 19 {shlex.join([*emulator, *script])} >{out} 2>{err}; echo $? >{code}"
-    return subprocess.Popen(["sh", "-c", line], env=bare, stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(["sh", "-c", line], env=bare, stdin=subprocess.DEVNULL, process_group=0)
 
 
 def start_all(folder: Path) -> list[subprocess.Popen[bytes]]:

@@ -37,9 +37,10 @@ LONGEST = 120.0  # seconds that a command may take
 
 @dataclass
 class Bench:
-    """Where a case runs: its folder, the folders that it may copy from, and what is undone after it."""
+    """Where a case runs: its folders, those that it may copy from, and what is undone after it."""
 
     folder: Path
+    temporary: Path  # where commands leave nothing; a short path, since sockets lie there
     made: Path
     store: Path
     stopped: Path
@@ -117,14 +118,12 @@ def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
         words = [sys.executable, str(ROOT / words[1]), *words[2:]]
     elif words[0] == "repligan":
         words = [sys.executable, "-c", "from repligan.cli import main; main(prog_name='repligan')", *words[1:]]
-    temporary = bench.folder.parent / f"{bench.folder.name}-tmp"  # so that what is left there shows
-    temporary.mkdir(exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "REPLIGAN_"))}
     return subprocess.Popen(
         words,
         cwd=bench.folder,
-        env=keep | env | {"PATH": path, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": ""},
+        env=keep | env | {"PATH": path, "TMPDIR": str(bench.temporary), "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

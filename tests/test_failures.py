@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import ROOT
@@ -163,7 +164,7 @@ def message(done: Done, bench: Bench) -> str:
         lines = ["Traceback", lines[-1]]
     words = " / ".join(" ".join(line.split()) for line in lines)
     words = (
-        words.replace(f"{bench.folder}-tmp", "<temporary>")
+        words.replace(str(bench.temporary), "<temporary>")
         .replace(str(bench.folder), "<folder>")
         .replace(sys.prefix, "<repository>/.venv")
         .replace(str(ROOT), "<repository>")
@@ -221,17 +222,18 @@ def test_a_failure_is_as_its_row_says(
     folder.mkdir()
     prepare(folder, smoke_file)
     with ExitStack() as undo:
-        bench = Bench(folder, made, store, stopped, monkeypatch, undo)
+        temporary = Path(undo.enter_context(TemporaryDirectory(prefix="case-")))
+        bench = Bench(folder, temporary, made, store, stopped, monkeypatch, undo)
         for arrange in case.arrange:
             arrange(bench)
         before = listing(folder)
         done = case.act(bench, case.command)
         after = listing(folder)
+        assert list(temporary.glob("repligan-*")) == []
     said = message(done, bench)
     row = Row(case.what, case.command, said, str(done.code), left(before, after)).markdown()
     rows[case.what] = row
     assert wrong(case, done, said, before, after) == [], done.stderr[-3000:]
-    assert [str(path) for path in tmp_path.glob("case-tmp/repligan-*")] == []
     if not WRITE:
         assert row == committed_rows().get(case.what), "`make failures` writes the table anew"
 
