@@ -145,7 +145,7 @@ def test_figures_are_pictures(repo: Path, names: list[str], walked: list[str]) -
             assert len(img.convert("L").getcolors(1 << 16) or []) > 10
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(repo: Path) -> Iterator[str]:
     """MLflow's server on the runs of `repo`, as `make ui` starts it."""
     with socket.socket() as free:
