@@ -16,7 +16,7 @@ unexport PYTHONHOME
 
 help:
 	@echo "make repro [SCALE=smoke|laptop|full]  reproduce everything, then look at reports/index.html"
-	@echo "make test                             run the tests"
+	@echo "make test                             run the tests, on all cores"
 	@echo "make ui                               look at the runs in MLflow"
 	@echo "make verify                           reproduce HEAD from scratch, compare with dvc.lock"
 	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
@@ -41,7 +41,7 @@ repro: $(VENV)/checked
 	@echo "look at reports/index.html, or at the runs: make ui"
 
 test: $(VENV)/checked
-	python -m pytest $(PYTEST_ARGS)
+	python -m pytest -n auto $(PYTEST_ARGS)
 
 lint: $(VENV)/ready
 	ruff check .

@@ -10,9 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import emulated
 import pytest
+import repository
+from filelock import FileLock
 
 from repligan.compose import compose
 from repligan.core import runtime
@@ -21,6 +24,8 @@ from repligan.params import Params, load
 
 ROOT = emulated.ROOT
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+# Threads that spin while they wait keep other workers and the emulated CPUs from running; it changes no bit.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=True))
 # A git hook hands down which repository is meant: tests have others, and would commit into that one.
 for name in ELSEWHERE:
@@ -28,36 +33,106 @@ for name in ELSEWHERE:
 # A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it starts
+# A file is one worker's; the longest begin first, so that none of them is left to one worker at the end.
+FIRST = tuple(f"test_{name}.py" for name in ("pipeline", "failures", "kill", "edits", "trials", "tracking"))
+LAST = "test_portable.py"  # reads what is computed beside all the rest
+EMULATED = pytest.StashKey[Path]()
+STARTED = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
+Once = Callable[[str, Callable[[Path], None]], Path]
 
-COMPUTING = pytest.StashKey[dict[str, emulated.Computing]]()
-FOLDER = pytest.StashKey[Path]()
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of several processes that run tests for another."""
+    return hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as there are cores to use and memory for."""
+    return max(1, min(runtime.cores(), memory() // MEMORY))
+
+
+def memory() -> int:
+    """Bytes of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The emulated CPUs come last: they compute beside all the rest."""
-    items.sort(key=lambda item: item.path.name == "test_portable.py")
+    """Put the files in the order in which workers take them."""
+    order = {name: i for i, name in enumerate((*FIRST, "", LAST))}
+    items.sort(key=lambda item: order.get(item.path.name, order[""]))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: an archive holds the time at which it was packed, another in each worker."""
+    return argname if isinstance(val, bytes) else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The emulated CPUs compute in one folder, whoever reads it."""
+    given = (
+        session.config.workerinput["emulated"]
+        if is_worker(session.config)
+        else tempfile.mkdtemp(prefix="repligan-emulated-")
+    )
+    session.config.stash[EMULATED] = Path(given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker that folder."""
+    node.workerinput["emulated"] = str(node.config.stash[EMULATED])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """A worker knows what will run."""
+    start_emulated(node.config, ids)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start them, where they are asked for."""
-    if session.items and session.items[-1].path.name == "test_portable.py" and not session.config.option.collectonly:
-        session.config.stash[FOLDER] = folder = Path(tempfile.mkdtemp(prefix="repligan-emulated-"))
-        session.config.stash[COMPUTING] = emulated.start_all(folder)
+    """So does the only process."""
+    if not is_worker(session.config) and not session.config.option.collectonly:
+        start_emulated(session.config, [item.nodeid for item in session.items])
+
+
+def start_emulated(config: pytest.Config, ids: list[str]) -> None:
+    """Start the emulated CPUs once, where they are asked for."""
+    if STARTED not in config.stash and any(LAST in name for name in ids):
+        config.stash[STARTED] = emulated.start_all(config.stash[EMULATED])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End those that nobody waited for."""
-    for computing in session.config.stash.get(COMPUTING, {}).values():
-        computing.process.kill()
-        computing.process.wait()
-    if folder := session.config.stash.get(FOLDER, None):
-        shutil.rmtree(folder, ignore_errors=True)
+    """End what still computes."""
+    if not is_worker(session.config):
+        emulated.end(session.config.stash.get(STARTED, []))
+        shutil.rmtree(session.config.stash[EMULATED], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def computing(pytestconfig: pytest.Config) -> dict[str, emulated.Computing]:
-    return pytestconfig.stash[COMPUTING]
+def emulated_folder(pytestconfig: pytest.Config) -> Path:
+    return pytestconfig.stash[EMULATED]
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Make a folder, unless another process has made it, or is about to: then wait for that."""
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder of some name that all workers share: the first that asks for it makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if is_worker(pytestconfig) else base
+    return lambda name, make: made_once(shared / name, make)
 
 
 @pytest.fixture(scope="session")
@@ -73,19 +148,57 @@ def smoke(smoke_file: Path) -> Params:
 
 
 @pytest.fixture(scope="session")
-def processed(smoke: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def processed(smoke: Params, once: Once) -> Path:
     """The processed data of all datasets at the smoke scale: a folder each."""
     from repligan.data.arrays import preprocess
     from repligan.data.download import fetch
 
-    folder = tmp_path_factory.mktemp("data")
-    for name, dataset in smoke.datasets.items():
-        raw, out = folder / "raw" / name, folder / "processed" / name
-        raw.mkdir(parents=True)
-        out.mkdir(parents=True)
-        fetch(name, dataset.source, raw, folder / "downloads")
-        preprocess(dataset, raw, out)
-    return folder / "processed"
+    def make(folder: Path) -> None:
+        for name, dataset in smoke.datasets.items():
+            raw, out = folder / "raw" / name, folder / "processed" / name
+            raw.mkdir(parents=True)
+            out.mkdir(parents=True)
+            fetch(name, dataset.source, raw, folder / "downloads")
+            preprocess(dataset, raw, out)
+
+    return once("data", make) / "processed"
+
+
+@pytest.fixture(scope="session")
+def reproduced(smoke: Params, smoke_file: Path, once: Once) -> Path:
+    """What the pipeline makes at the smoke scale ("made"), and apart from it the finished trials ("store")."""
+    from smoke import reproduce
+
+    def make(folder: Path) -> None:
+        (folder / "made").mkdir()
+        reproduce(folder / "made", folder / "store", smoke_file, smoke)
+
+    return once("reproduced", make)
+
+
+@pytest.fixture(scope="session")
+def made(reproduced: Path) -> Path:
+    """All that the pipeline makes at the smoke scale, by this process."""
+    return reproduced / "made"
+
+
+@pytest.fixture(scope="session")
+def repos(once: Once) -> tuple[Path, Path]:
+    """The same by DVC, in a copy of the repository; and that copy moved to a folder of another name, to be edited."""
+
+    def paths(folder: Path) -> tuple[Path, Path]:
+        return folder / "one" / "repo", folder / "quite-another" / "repo"
+
+    def make(folder: Path) -> None:
+        one, other = paths(folder)
+        repository.move(repository.reproduce(one), other)
+
+    return paths(once("repos", make))
+
+
+@pytest.fixture(scope="session")
+def repo(repos: tuple[Path, Path]) -> Path:
+    return repos[0]
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,35 +21,44 @@ CPUS = ("Haswell", "Broadwell", "EPYC")
 LIMIT = 900  # seconds
 
 
-@dataclass
-class Computing:
-    """tests/portable.py while it runs; what it prints goes to files, which no one has to read meanwhile."""
+@dataclass(frozen=True)
+class Computed:
+    """What tests/portable.py leaves in a folder, for a process that need not be the one that started it."""
 
     folder: Path
-    process: subprocess.Popen[bytes]
 
     def hashes(self) -> list[str]:
         """A line an output, once it is done."""
-        code = self.process.wait(LIMIT)
-        assert code == 0, (self.folder / "err").read_text()
+        until = time.monotonic() + LIMIT
+        while not (code := self._code()) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert code == "0", f"exit code {code or 'none yet'}: {(self.folder / 'err').read_text()}"
         return (self.folder / "out").read_text().splitlines()
 
+    def _code(self) -> str:
+        file = self.folder / "code"
+        return file.read_text().strip() if file.exists() else ""
 
-def start(folder: Path, *emulator: str) -> Computing:
+
+def start(folder: Path, *emulator: str) -> subprocess.Popen[bytes]:
     """Compute everything in a new folder, politely."""
     folder.mkdir()
     compose("smoke", folder / "params.yaml", ROOT / "conf")
     bare = {key: value for key, value in os.environ.items() if key not in PORTABLE}
-    # Threads that spin while they wait keep the other emulated CPUs from running; it changes no bit.
-    bare["OMP_WAIT_POLICY"] = "PASSIVE"
     script = [sys.executable, str(ROOT / "tests" / "portable.py"), str(folder / "params.yaml"), str(folder / "made")]
-    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        return Computing(
-            folder, subprocess.Popen(["nice", "-n", "19", *emulator, *script], env=bare, stdout=out, stderr=err)
-        )
+    out, err, code = (shlex.quote(str(folder / name)) for name in ("out", "err", "code"))
+    line = f"nice -n 19 {shlex.join([*emulator, *script])} >{out} 2>{err}; echo $? >{code}"
+    return subprocess.Popen(["sh", "-c", line], env=bare, stdin=subprocess.DEVNULL, process_group=0)
 
 
-def start_all(folder: Path) -> dict[str, Computing]:
+def start_all(folder: Path) -> list[subprocess.Popen[bytes]]:
     """One on this CPU ("native"), and one on each emulated one, if there is an emulator."""
-    found = {"native": start(folder / "native")}
-    return found | {cpu: start(folder / cpu, QEMU, "-cpu", cpu) for cpu in CPUS if QEMU}
+    return [start(folder / "native"), *(start(folder / cpu, QEMU, "-cpu", cpu) for cpu in CPUS if QEMU)]
+
+
+def end(started: list[subprocess.Popen[bytes]]) -> None:
+    """End those that nobody waited for."""
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

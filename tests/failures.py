@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.server
-import importlib.util
 import io
 import json
 import os
@@ -22,9 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,11 +31,10 @@ from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+from smoke import NOWHERE, stage
 
 from repligan import compose, tracking
-from repligan.engines import ThisProcess
 
-NOWHERE = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 # What tracking sets where the user has not: put back after a case that runs in this process.
 SET_BY_MLFLOW = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_TIMEOUT", "GIT_PYTHON_REFRESH", "DVC_ROOT")
 LONGEST = 120.0  # seconds that a command may take
@@ -46,9 +42,10 @@ LONGEST = 120.0  # seconds that a command may take
 
 @dataclass
 class Bench:
-    """Where a case runs: its folder, the folders that it may copy from, and what is undone after it."""
+    """Where a case runs: its folders, those that it may copy from, and what is undone after it."""
 
     folder: Path
+    temporary: Path  # where commands leave nothing; a short path, since sockets lie there
     made: Path
     store: Path
     stopped: Path
@@ -100,19 +97,6 @@ def parsed(command: str) -> tuple[dict[str, str], list[str]]:
     return env, words
 
 
-@cache
-def stage(name: str) -> ModuleType:
-    """A stage script as a module, whose jobs run in this process."""
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if hasattr(module, "LocalProcesses"):
-        module.LocalProcesses = ThisProcess  # type: ignore[attr-defined]
-    return module
-
-
 def here(bench: Bench, command: str) -> Done:
     """Run a command in this process, which has torch loaded already."""
     from repligan import cli, trials
@@ -139,8 +123,6 @@ def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
         words = [sys.executable, str(ROOT / words[1]), *words[2:]]
     elif words[0] == "repligan":
         words = [sys.executable, "-c", "from repligan.cli import main; main(prog_name='repligan')", *words[1:]]
-    temporary = bench.folder.parent / f"{bench.folder.name}-tmp"  # so that what is left there shows
-    temporary.mkdir(exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if (bench.folder / "src").exists():
         env["PYTHONPATH"] = str(bench.folder / "src")
@@ -148,7 +130,7 @@ def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         words,
         cwd=bench.folder,
-        env=keep | env | {"PATH": path, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": ""},
+        env=keep | env | {"PATH": path, "TMPDIR": str(bench.temporary), "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

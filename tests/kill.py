@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import click
+from repository import copy, environment, run
 from ruamel.yaml import YAML
-from test_pipeline import copy, environment, run
 
 from repligan.compose import compose
 from repligan.core.files import tree_digest

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from click.testing import CliRunner
 from conftest import ROOT
-from failures import CASES, GROUPS, NAMES, NOWHERE, PARAMS, Bench, Case, Done, kill_child, stage
+from failures import CASES, GROUPS, NAMES, PARAMS, Bench, Case, Done, kill_child
+from smoke import prepare, run
 
 from repligan import trials
 from repligan.core.files import sha256
-from repligan.params import Params
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
@@ -84,33 +84,9 @@ def rows() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the finished trials of `made` lie: apart, since most cases are about what is done without them."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="session")
-def made(smoke_file: Path, smoke: Params, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that the pipeline makes at the smoke scale."""
-    folder = tmp_path_factory.mktemp("made")
-    prepare(folder, smoke_file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPLIGAN_TRIALS", str(store))
-        for name in smoke.datasets:
-            run(patch, folder, "fetch", name, f"data/raw/{name}")
-            run(patch, folder, "preprocess", name, f"data/raw/{name}", f"data/processed/{name}")
-            run(patch, folder, "reference", name, f"data/processed/{name}", f"data/reference/{name}")
-        for name in smoke.experiments:
-            dataset = smoke.published(name).dataset
-            runs, processed, reference = f"data/runs/{name}", f"data/processed/{dataset}", f"data/reference/{dataset}"
-            run(patch, folder, "train", name, processed, runs)
-            measured = (f"data/evaluations/{name}", f"reports/metrics/{name}.json")
-            run(patch, folder, "evaluate", name, runs, processed, reference, *measured)
-        run(patch, folder, "claims", "data/evaluations", "data/claims/values.safetensors", "reports/claims.json")
-        run(patch, folder, "report", "data", "reports")
-    shutil.rmtree(store / "locks")
-    shutil.rmtree(folder / ".work")
-    return folder
+def store(reproduced: Path) -> Path:
+    """Most cases are about what is done without the finished trials."""
+    return reproduced / "store"
 
 
 @pytest.fixture(scope="session")
@@ -134,23 +110,6 @@ def stopped(made: Path, smoke_file: Path, tmp_path_factory: pytest.TempPathFacto
             patch.setattr(trials, "Progress", Interrupted)
             run(patch, folder, "train", "even", str(made / "data/processed/even"), "data/runs/even", ends_with=143)
     return folder
-
-
-def prepare(folder: Path, params: Path) -> None:
-    """params.yaml and the claims, as the repository has them."""
-    (folder / "conf").mkdir()
-    shutil.copy(params, folder / "params.yaml")
-    shutil.copy(ROOT / "conf" / "claims.yaml", folder / "conf")
-
-
-def run(patch: pytest.MonkeyPatch, folder: Path, name: str, *arguments: str, ends_with: int = 0) -> None:
-    """Run a stage in this process."""
-    patch.chdir(folder)
-    for key, value in NOWHERE.items():
-        patch.setenv(key, value)
-    trials.digest.cache_clear()
-    shown = CliRunner().invoke(stage(name).main, arguments)
-    assert shown.exit_code == ends_with, (shown.output, shown.exception)
 
 
 def listing(folder: Path) -> dict[str, str]:
@@ -207,8 +166,9 @@ def message(done: Done, bench: Bench) -> str:
         lines = ["Traceback", lines[-1]]
     words = " / ".join(" ".join(line.split()) for line in lines)
     words = (
-        words.replace(f"{bench.folder}-tmp", "<temporary>")
+        words.replace(str(bench.temporary), "<temporary>")
         .replace(str(bench.folder), "<folder>")
+        .replace(sys.prefix, "<repository>/.venv")
         .replace(str(ROOT), "<repository>")
     )
     if done.code in (129, 130, 143):
@@ -264,17 +224,18 @@ def test_a_failure_is_as_its_row_says(
     folder.mkdir()
     prepare(folder, smoke_file)
     with ExitStack() as undo:
-        bench = Bench(folder, made, store, stopped, monkeypatch, undo)
+        temporary = Path(undo.enter_context(TemporaryDirectory(prefix="case-")))
+        bench = Bench(folder, temporary, made, store, stopped, monkeypatch, undo)
         for arrange in case.arrange:
             arrange(bench)
         before = listing(folder)
         done = case.act(bench, case.command)
         after = listing(folder)
+        assert list(temporary.glob("repligan-*")) == []
     said = message(done, bench)
     row = Row(case.what, case.command, said, str(done.code), left(before, after)).markdown()
     rows[case.what] = row
     assert wrong(case, done, said, before, after) == [], done.stderr[-3000:]
-    assert [str(path) for path in tmp_path.glob("case-tmp/repligan-*")] == []
     if not WRITE:
         assert row == committed_rows().get(case.what), "`make failures` writes the table anew"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
-from emulated import CPUS, QEMU, Computing
+from emulated import CPUS, QEMU, Computed
 
 
 @pytest.fixture(scope="module")
-def native(computing: dict[str, Computing]) -> list[str]:
-    return computing["native"].hashes()
+def native(emulated_folder: Path) -> list[str]:
+    return Computed(emulated_folder / "native").hashes()
 
 
 def test_all_kinds_of_outputs_are_hashed(native: list[str]) -> None:
@@ -34,9 +35,9 @@ def test_all_kinds_of_outputs_are_hashed(native: list[str]) -> None:
 
 @pytest.mark.skipif(not QEMU and "REPLIGAN_NEEDS_QEMU" not in os.environ, reason="no qemu-x86_64 on this machine")
 @pytest.mark.parametrize("cpu", CPUS)
-def test_an_emulated_cpu_gives_the_same_hashes(computing: dict[str, Computing], native: list[str], cpu: str) -> None:
+def test_an_emulated_cpu_gives_the_same_hashes(emulated_folder: Path, native: list[str], cpu: str) -> None:
     assert QEMU, "REPLIGAN_NEEDS_QEMU is set, but qemu-x86_64 is not installed"
-    found = computing[cpu].hashes()
+    found = Computed(emulated_folder / cpu).hashes()
     same = sum(a == b for a, b in zip(native, found, strict=True))
     print(f"\n{cpu}: {same} of {len(native)} hashes are the native ones")
     assert found == native
