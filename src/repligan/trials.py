@@ -84,10 +84,10 @@ def trial_size(experiment: Experiment) -> int:
 
 
 def trials_of(row: RowId, experiment: Experiment) -> Iterator[Trial]:
-    """The trials of a row: seeds from 0, one by one or in stacks."""
-    size = trial_size(experiment)
-    for first in range(0, experiment.seeds, size):
-        yield Trial(row, experiment, range(first, min(first + size, experiment.seeds)))
+    """The trials of a row: its seeds one by one or in stacks."""
+    size, seeds = trial_size(experiment), experiment.seed_range
+    for first in range(0, len(seeds), size):
+        yield Trial(row, experiment, seeds[first : first + size])
 
 
 class Watcher(Protocol):
@@ -117,7 +117,7 @@ class Workshop:
     def training_key(self, trial: Trial) -> Key:
         """All that decides the bits of a training."""
         row = trial.experiment
-        said = row.model_dump(mode="json", exclude={"dataset", "seeds", "keep_weights", "alarms"})
+        said = row.model_dump(mode="json", exclude={"dataset", "seeds", "first_seed", "keep_weights", "alarms"})
         if row.alarms and row.alarms.stop:
             said["alarms"] = row.alarms.model_dump(mode="json")
         form = self.params.datasets[row.dataset].form
@@ -163,7 +163,7 @@ class Workshop:
         return self.store.get(key, make)
 
     def _is_first(self, trial: Trial) -> bool:
-        return trial.row.variant == PUBLISHED and trial.seeds[0] == 0
+        return trial.row.variant == PUBLISHED and trial.seeds[0] == trial.experiment.first_seed
 
     # Measuring.
 
@@ -315,7 +315,8 @@ class Workshop:
             entry, place = self.train(trial), out / trial.place
             place.mkdir(parents=True)
             weights = {file: one for file, one in entry.files.items() if file != HISTORY}
-            is_kept = trial.seeds[0] // trial_size(trial.experiment) < trial.experiment.keep_weights
+            before = trial.seeds[0] - trial.experiment.first_seed
+            is_kept = before // trial_size(trial.experiment) < trial.experiment.keep_weights
             for file in (HISTORY, *(weights if is_kept else ())):
                 shutil.copy(entry.path / file, place / file)
             seeds = [trial.seeds[0], trial.seeds[-1]]
