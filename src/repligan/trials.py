@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
 TRIALS = "trials.json"
+BLURRED = "blurred"
+OF_G = ("mix", "entangled", "entangled_random")  # scores of a latent space, one value a G
 MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
 
@@ -225,14 +227,15 @@ class Workshop:
         write_bytes(out / "values.safetensors", to_bytes(values))
 
     def floor(self, by: ImageReference, alone: bool = True) -> Entry:
-        """Real images in the place of G's, once for each of `by.repeats`."""
+        """Real images in the place of G's, and blurred ones ("blurred <metric>"), once for each of `by.repeats`."""
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
             from repligan.evaluation import comparison
 
             device = runtime.device(self.params.runtime, 1)
-            found = comparison.read(by, self.reference, device).floor()
-            write_bytes(out / STATS, array_bytes(found))
+            compared = comparison.read(by, self.reference, device)
+            blurred = {f"{BLURRED} {key}": value for key, value in compared.blurred().items()}
+            write_bytes(out / STATS, array_bytes(compared.floor() | blurred))
             return {}
 
         return self.store.get(self.floor_key(by), make)
@@ -255,7 +258,7 @@ class Workshop:
         return by.model_copy(update={"num": self.params.measures[trial.row.experiment].variants_num, "repeats": 1})
 
     def _walk(self, trial: Trial) -> Walk | None:
-        return self.params.measures[trial.row.experiment].walk if self._is_first(trial) else None
+        return self.params.measures[trial.row.experiment].walk if trial.row.variant == PUBLISHED else None
 
     # What both have.
 
@@ -360,14 +363,14 @@ class Workshop:
             stats = {key: stats[key] for key in note["metrics"]}
             alarms = raised(from_file(history)[0], one.alarms, one.log_every) if one.alarms else []
             said = [alarm._asdict() for alarm in alarms]
-            part = RowResult(one, note["steps"], arrays(history)[0], stats, said)
+            part = RowResult(one, note["steps"], arrays(history)[0], stats, said, _of_G(entry))
             parts.setdefault(trial.row, []).append(part)
         for row, found in parts.items():
             results[row] = joined(self.params.rows[row], found)
         assert first
         card = self._card()
         for row, result in results.items():
-            write_bytes(out / f"{row.variant}.safetensors", values(result, self._real(row, card)))
+            write_bytes(out / f"{row.variant}.safetensors", values(result, *self._real(row, card)))
         published = results[RowId(experiment=name)]
         write_bytes(out / "losses.csv", to_csv(losses(published)))
         write_bytes(out / "curves.csv", to_csv(curves(published)))
@@ -385,13 +388,17 @@ class Workshop:
             raise InputError(f"{self.reference / 'card.json'}: found no card; run `dvc repro` to make it again")
         return card
 
-    def _real(self, row: RowId, card: Mapping[str, Any]) -> dict[str, float]:
-        """metric -> its mean of real data, measured as the row is."""
+    def _real(self, row: RowId, card: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """metric -> its mean of real data, and of blurred real data, measured as the row is."""
         by = None if row.variant == PUBLISHED else self.floor_of_variants(row.experiment)
         entry = self.store.find(self.floor_key(by)) if by else None
         if entry:
-            return {key: float(found.mean()) for key, found in arrays(entry.path / STATS)[0].items()}
-        return {key: found["mean"] for key, found in card["floor"].items()}
+            means = {key: float(found.mean()) for key, found in arrays(entry.path / STATS)[0].items()}
+            prefix = f"{BLURRED} "
+            blurred = {key.removeprefix(prefix): mean for key, mean in means.items() if key.startswith(prefix)}
+            return {key: mean for key, mean in means.items() if not key.startswith(prefix)}, blurred
+        floor, blurred = card["floor"], card.get(BLURRED, {})
+        return tuple({key: found["mean"] for key, found in one.items()} for one in (floor, blurred))  # type: ignore[return-value]
 
 
 def training_roots(row: Experiment) -> list[code.Definition]:
@@ -416,6 +423,14 @@ def _members(row: Experiment, *more: object) -> list[code.Definition]:
 def digest(folder: Path, pattern: str) -> str:
     """Digest of the files in a folder that does not change while this process runs."""
     return tree_digest(folder, pattern)
+
+
+def _of_G(entry: Entry) -> dict[str, np.ndarray]:
+    """The scores of the walk through a latent space that are one value a G."""
+    if not (entry.path / WALK).exists():
+        return {}
+    found, _ = arrays(entry.path / WALK / "values.safetensors")
+    return {key: found[key] for key in OF_G if key in found}
 
 
 def _step(name: str) -> int:

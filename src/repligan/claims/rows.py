@@ -69,16 +69,10 @@ class Progress(_Of):
 
 
 class Variation(_Of):
-    """The coefficient of variation (standard deviation over mean) of what training recorded, over that of `than`."""
+    """The coefficient of variation (standard deviation over mean) of what training recorded."""
 
     kind: Literal["variation"]
-    than: str
     part: Part
-
-    @model_validator(mode="after")
-    def _is_beside_a_metric(self) -> Variation:
-        _refuse_unknown("than", self.than)
-        return self
 
 
 class Share(Strict):

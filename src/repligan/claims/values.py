@@ -43,8 +43,8 @@ class Table:
         """What a test asks for of each seed of `row`: [R]; raises Unmeasured, naming `where` it stands, if it lacks."""
         value, found = test.value, self._of(row)
 
-        def over(metric: str, ends: list[float], key: str = "metric") -> np.ndarray:
-            recorded = _pick(f"{where}.value.{key}", found.values, metric).astype(float)
+        def over(metric: str, ends: list[float]) -> np.ndarray:
+            recorded = _pick(f"{where}.value.metric", found.values, metric).astype(float)
             first, last = (round(end * len(recorded)) for end in ends)
             return recorded[min(first, len(recorded) - 1) : max(last, first + 1)]
 
@@ -72,10 +72,10 @@ class Table:
                 return over(metric, ends).mean(axis=0)
             case Change(metric=metric, before=before, after=after):
                 return over(metric, after).mean(axis=0) - over(metric, before).mean(axis=0)
-            case Variation(metric=metric, than=than, part=ends):
-                of, beside = over(metric, ends), over(than, ends, "than")
+            case Variation(metric=metric, part=ends):
+                recorded = over(metric, ends)
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    return (of.std(axis=0) / of.mean(axis=0)) / (beside.std(axis=0) / beside.mean(axis=0))
+                    return recorded.std(axis=0) / recorded.mean(axis=0)
 
     def real(self, where: str, test: ClaimTest) -> float:
         """The metric of real data in the place of G's, or of blurred real data: the mean over the repeats."""

@@ -166,7 +166,7 @@ def judge(
     All [1, N, C, H, W]. acc_D_heldout: share of unseen and generated ones that it tells right, either weighing the
     same; gap_D: share of seen real ones that it calls real, less that of unseen ones; extreme_D: mean size of its
     logits of unseen and generated ones; steep_D: mean norm of the gradient of its logit by a generated image, which is
-    what G learns from; dead_D: share of its units that hand no gradient on for any of these.
+    what G learns from; dead_D: share of its units that hand no gradient on for any generated image.
     In whole batches of one kind and with their statistics in batch normalisation, as D was trained.
     """
     device, size = next(D.parameters()).device, min(batch, unseen.shape[1])

@@ -76,6 +76,7 @@ KNOWN = (
     _share("covered", "coverage: real images with a generated one near", "up"),
     _share("copied", "nearer to a training image than 95 % of held-out ones", "down"),
     Metric("luma", "mean luminance, 0 to 1", high=1.0, alone=True),
+    _share("dark", "images whose middle is darker than nine of ten real ones'"),
     Metric("class_score", "classifier score (1 to the number of classes)", better="up", low=1.0),
     Metric(
         "class_tv", "distance to the real class shares (total variation)", better="down", high=1.0, relative=0.5,
@@ -98,6 +99,9 @@ KNOWN = (
     Metric("grad_G", "squared gradient of G"),
     Metric("shift", "shift by one component, end to end"),
     Metric("factors_moved", "factors that one component moves"),
+    Metric("mix", "how much nearer A + B is to its less like parent than a stranger", low=None),
+    _share("entangled", "components of z that move two or more factors"),
+    _share("entangled_random", "random directions that move two or more factors"),
 )  # fmt: skip
 BY_NAME = {metric.name: metric for metric in KNOWN}
 

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class Noise(Strict):
-    """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low."""
+    """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low.
+
+    `pool`: how many batches are drawn and used in turn; by default each batch is new.
+    """
 
     kind: Literal["bits", "uniform", "normal", "constant"]
     dim: Size
     low: Finite
     high: Finite
+    pool: Positive | None = None
 
 
 class Mlp(Strict):
