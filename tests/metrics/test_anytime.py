@@ -196,6 +196,10 @@ def test_one_value_says_nothing_of_a_mean() -> None:
     assert anytime.ratio(np.array([3.0])).bounds(0.4) == (0, np.inf)
 
 
+def test_a_ratio_beyond_all_numbers_is_not_bounded() -> None:
+    assert anytime.ratio(np.array([1e-300, 1e300, 1.0, 1e200, 1e-200])).interval(ALPHA) == (0, np.inf)
+
+
 def test_few_values_have_no_bound_and_more_have_one() -> None:
     level = 0.05 / 24
     widths = [anytime.normal_mean(0.0, 1.0, num).bounds(level)[1] for num in range(2, 30)]

@@ -61,7 +61,8 @@ class Sequence:
         """(lower, upper): each alone is ever wrong with a probability of at most alpha, 0 < alpha < 0.5."""
         _inside("alpha", alpha, 0, 0.5)
         lower, upper = self.rising.bound(alpha), self.flip(self.falling.bound(alpha))
-        return self.back(lower)[()], self.back(upper)[()]
+        with np.errstate(over="ignore"):  # a ratio without an upper bound
+            return self.back(lower)[()], self.back(upper)[()]
 
     def interval(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper): together they are ever wrong with a probability of at most alpha, 0 < alpha < 1."""
