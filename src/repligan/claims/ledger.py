@@ -23,25 +23,25 @@ from repligan.claims.verdict import (
     SOME,
     UNMET,
     Verdict,
-    answered,
     combine,
-    evidence,
+    growth,
     interval,
     quantile,
     related,
 )
+from repligan.claims.verdict import evidence as said_by
 from repligan.claims.verdict import verdict as judged
 from repligan.core.errors import InputError
 from repligan.core.files import read_json, usable
 from repligan.core.rows import Strict
 from repligan.data.rows import ImagesForm
 from repligan.metrics.metric import Interval, metric
-from repligan.params import SCALES, Params
+from repligan.params import Params
 from repligan.training.rows import RowId
 
 ALPHA = 0.05  # the probability that any verdict of a scale is ever wrong
 CLASSES: dict[Verdict, str] = {HOLDS: "yes", SOME: "some", FAILS: "no", UNMET: "open", OPEN: "open"}
-Values = dict[str, np.ndarray]
+Growth = dict[str, np.ndarray]
 
 
 class NotRun(Strict):
@@ -121,35 +121,35 @@ class Ledger(Strict):
 
 def ledger(
     params: Params, claims: Claims, registered: Mapping[str, Registered], table: Table, file: Path = CLAIMS
-) -> tuple[Ledger, Values]:
-    """(all verdicts, "<claim>.<test>" -> the values [R] behind them); `file` is where the claims stand.
+) -> tuple[Ledger, Growth]:
+    """(all verdicts, "<claim>.<test>" -> how its evidence grew, [4, N]); `file` is where the claims stand.
 
     Raises InputError if a result is missing, or lacks what a test of a claim that this scale decides asks for.
     """
     alpha = ALPHA / max(1, sum(claim.decided_at(params.scale) for claim in claims.claims.values()))
-    entries, values = [], {}
+    entries, evidence = [], {}
     for name, claim in claims.claims.items():
         tests: list[Evidence | NotRun] = []
         for i, test in enumerate(claim.all_tests):
             try:
                 share = alpha, len(claim.deciding)
-                found, measured = _tested(f"{file}: claims.{name}.tests.{i}", test, params, table, share)
+                found, grown = _tested(f"{file}: claims.{name}.tests.{i}", test, params, table, share)
             except Unmeasured:
                 if claim.decided_at(params.scale):
                     raise
-                found, measured = _not_run(test), np.empty(0)
+                found, grown = _not_run(test), np.empty((4, 0))
             tests.append(found)
-            if len(measured):
-                values[f"{name}.{i}"] = measured
+            if grown.size:
+                evidence[f"{name}.{i}"] = grown
         entries.append(_entry(name, claim, tests, params, claims.budgets, registered.get(name)))
-    return Ledger(scale=params.scale, claims=entries), values
+    return Ledger(scale=params.scale, claims=entries), evidence
 
 
 def _tested(
     where: str, test: ClaimTest, params: Params, table: Table, share: tuple[float, int]
 ) -> tuple[Evidence | NotRun, np.ndarray]:
     if not all(row in params.rows for row in test.rows):
-        return _not_run(test), np.empty(0)
+        return _not_run(test), np.empty((4, 0))
     values, against = table.values(where, test, test.row), None
     if isinstance(test.against, RowId):
         against = table.values(where, test, test.against)
@@ -157,7 +157,7 @@ def _tested(
         values, against = values[:common], against[:common]
     elif test.against in (REAL, BLURRED):
         against = np.full(len(values), table.real(where, test))
-    found, says = related(test, values, against), evidence(test, values, against)
+    found, says = related(test, values, against), said_by(test, values, against)
     measured, alpha = found[np.isfinite(found)], share[0]
     is_share = test.inside is not None or values.dtype == bool
     compared = test.published is not None and len(measured) > 0
@@ -174,7 +174,7 @@ def _tested(
         published=test.published,
         quantile=quantile(test.published, measured, alpha) if compared else None,  # type: ignore[arg-type]
     )
-    return tested, answered(test, measured)
+    return tested, growth(test, values, against, alpha) if test.rule else np.empty((4, 0))
 
 
 def _not_run(test: ClaimTest) -> NotRun:
@@ -190,7 +190,9 @@ def _entry(
     registered: Registered | None,
 ) -> Entry:
     """The verdict, for some seeds their share, and where nothing is decided, what would decide it."""
-    ruled = [[test for test in part if test.rule] for part in (tests[: len(claim.premise)], tests[len(claim.premise) :])]
+    ruled = [
+        [test for test in part if test.rule] for part in (tests[: len(claim.premise)], tests[len(claim.premise) :])
+    ]
     run = [[test.verdict for test in part if isinstance(test, Evidence) and test.verdict] for part in ruled]
     here = combine(run[1], run[0]) if all(len(a) == len(b) for a, b in zip(ruled, run, strict=True)) else OPEN
     decided_by, scale, share = None, params.scale, None

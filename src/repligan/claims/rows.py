@@ -34,10 +34,14 @@ class _Of(Strict):
 
 
 class Snapshot(_Of):
-    """A metric of each seed at `step`, null for the last; `metric` may be `fd`, the Frechet distance."""
+    """A metric of each seed at `step`, null for the last; `metric` may be `fd`, the Frechet distance.
+
+    `over` blurred: in units of what real images at half the resolution come to, so that data sets can be compared.
+    """
 
     kind: Literal["snapshot"]
     step: Annotated[int, Field(ge=0)] | None = None
+    over: Literal["blurred"] | None = None
 
 
 class During(_Of):
@@ -62,10 +66,10 @@ class Settles(_Of):
 
 
 class Progress(_Of):
-    """A metric of the last snapshot over that at `since`: below 1 it still fell."""
+    """A metric of the last snapshot over that of the one at a share `since` of the steps: below 1 it still fell."""
 
     kind: Literal["progress"]
-    since: Annotated[int, Field(ge=0)]
+    since: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Variation(_Of):
@@ -149,7 +153,8 @@ class ClaimTest(Strict):
     def _makes_sense(self) -> ClaimTest:
         if (self.against is None) != (self.relation is None):
             raise ValueError(f"relation: found {self.relation!r}; allowed: difference or ratio, just with against")
-        if self.inside and (self.inside == [None, None] or (None not in self.inside and self.inside[0] >= self.inside[1])):  # type: ignore[operator]
+        low, high = self.inside or (0.0, 1.0)
+        if (low is None and high is None) or (low is not None and high is not None and low >= high):
             raise ValueError(f"inside: found {self.inside}; allowed: [low, high], one of them may be null")
         if isinstance(self.rule, Share) and not self.inside and self.against is not None:
             raise ValueError("rule.kind: found 'share' of a relation; allowed: with inside, a yes or no")
@@ -173,7 +178,7 @@ class Claim(Strict):
     says: str
     reading: Literal["stated", "implied"] = "stated"
     needs: Literal["smoke", "laptop", "full"]
-    premise: list[ClaimTest] = []
+    premise: list[ClaimTest] = Field(default_factory=list)
     tests: Annotated[list[ClaimTest], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -200,7 +205,7 @@ class Claim(Strict):
 
     def rule_digest(self) -> str:
         """Changes with all that decides the verdict."""
-        said = [test.model_dump(mode="json", exclude={"label", "published"}) for test in self.deciding]
+        said = [test.model_dump(mode="json", exclude={"label", "published"}, warnings=False) for test in self.deciding]
         return hashlib.sha256(json.dumps([len(self.premise), said], sort_keys=True).encode()).hexdigest()[:16]
 
 

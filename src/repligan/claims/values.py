@@ -43,37 +43,39 @@ class Table:
         """What a test asks for of each seed of `row`: [R]; raises Unmeasured, naming `where` it stands, if it lacks."""
         value, found = test.value, self._of(row)
 
-        def over(metric: str, ends: list[float]) -> np.ndarray:
+        def part(metric: str, ends: list[float]) -> np.ndarray:
             recorded = _pick(f"{where}.value.metric", found.values, metric).astype(float)
             first, last = (round(end * len(recorded)) for end in ends)
             return recorded[min(first, len(recorded) - 1) : max(last, first + 1)]
 
-        def at(metric: str, step: int | None, key: str = "step") -> np.ndarray:
+        def at(metric: str, step: int | None) -> np.ndarray:
             measured = _pick(f"{where}.value.metric", found.values, metric)
             steps = _pick(f"{where}.value.metric", found.steps, metric)
             step = steps[-1] if step is None and steps else step
             if step not in steps:
-                raise Unmeasured(f"{where}.value.{key}: found {step}; allowed: {', '.join(map(str, steps))}")
+                raise Unmeasured(f"{where}.value.step: found {step}; allowed: {', '.join(map(str, steps))}")
             one: np.ndarray = measured[steps.index(step)]
             return one
 
         match value:
-            case Snapshot(metric=metric, step=step):
-                return at(metric, step)
+            case Snapshot(metric=metric, step=step, over=unit):
+                return at(metric, step) / (_pick(f"{where}.value.metric", found.blurred, metric) if unit else 1)
             case Progress(metric=metric, since=since):
+                steps = _pick(f"{where}.value.metric", found.steps, metric)
+                nearest = min(steps, key=lambda step: abs(step - since * steps[-1]))
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    return at(metric, None) / at(metric, since, "since")
+                    return at(metric, None) / at(metric, nearest)
             case Settles(metric=metric):
                 measured = _pick(f"{where}.value.metric", found.values, metric)
-                steps = np.array(_pick(f"{where}.value.metric", found.steps, metric))
+                at_steps = np.array(_pick(f"{where}.value.metric", found.steps, metric))
                 stays = np.logical_and.accumulate((measured > 0.5)[::-1])[::-1]  # [T, S]: from here to the end
-                return np.where(stays[-1], steps[stays.argmax(axis=0)], steps[-1]).astype(float)
+                return np.where(stays[-1], at_steps[stays.argmax(axis=0)], at_steps[-1]).astype(float)
             case During(metric=metric, part=ends):
-                return over(metric, ends).mean(axis=0)
+                return part(metric, ends).mean(axis=0)
             case Change(metric=metric, before=before, after=after):
-                return over(metric, after).mean(axis=0) - over(metric, before).mean(axis=0)
+                return part(metric, after).mean(axis=0) - part(metric, before).mean(axis=0)
             case Variation(metric=metric, part=ends):
-                recorded = over(metric, ends)
+                recorded = part(metric, ends)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     return recorded.std(axis=0) / recorded.mean(axis=0)
 

@@ -22,6 +22,7 @@ SOME: Final = "holds for some seeds"
 FAILS: Final = "does not hold"
 UNMET: Final = "not tested: its premise is not met"
 OPEN: Final = "not decided at this budget"
+POINTS = 24  # at which the growth of evidence is looked at
 LEAST = 8  # seeds below which nothing is decided
 
 
@@ -122,6 +123,21 @@ def interval(test: ClaimTest, found: np.ndarray, says: anytime.Sequence | None, 
     bounds = says.bounds(alpha) if says else ()
     ends = {end: float(one) for end, one in zip(("lo", "hi"), bounds, strict=False) if np.isfinite(one)}
     return value | ends
+
+
+def growth(test: ClaimTest, values: np.ndarray, against: np.ndarray | None, alpha: float) -> np.ndarray:
+    """How the estimate and its bounds changed as seeds were added: [4, N], rows number of seeds, estimate, lo, hi.
+
+    Six digits, for the last ones differ between CPU models; an end without a bound is not a number.
+    """
+    points = np.unique(np.geomspace(LEAST, max(LEAST, len(values)), POINTS).round().astype(int))
+    found = []
+    for num in points[points <= len(values)]:
+        parts = values[:num], None if against is None else against[:num]
+        says = evidence(test, *parts)
+        one = interval(test, related(test, *parts), says, alpha)
+        found.append([float(num), *(one.get(end, np.nan) for end in ("mean", "lo", "hi"))])
+    return np.array([[float(f"{x:.6g}") for x in row] for row in found]).reshape(-1, 4).T
 
 
 def quantile(published: float, values: np.ndarray, alpha: float) -> Interval:

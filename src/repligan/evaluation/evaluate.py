@@ -138,7 +138,7 @@ def _pattern(experiment: Experiment, seeds: range, bounds: np.ndarray, num: int)
 
 
 def image_measure(experiment: Experiment, compared: Comparison, train: np.ndarray, heldout: np.ndarray) -> Measure:
-    """The measurement of an image GAN; D is tried on `train`, `heldout`, uint8 [M, C, H, W] that it saw and never saw."""
+    """The measurement of an image GAN; D is tried on images uint8 [M, C, H, W] that it saw and never saw."""
     num, repeats = compared.config.num, compared.config.repeats
     fixed = fixed_z(experiment.z, 0, GRID)
     seen, unseen = (normalise(img[: min(num, len(heldout), len(train))])[None] for img in (train, heldout))
@@ -207,9 +207,7 @@ def _watch_units(D: torch.nn.Module) -> tuple[dict[str, torch.Tensor], list[Any]
         return hook
 
     rectifiers = [(name, one) for name, one in D.named_modules() if isinstance(one, torch.nn.LeakyReLU | torch.nn.ReLU)]
-    hooks = [
-        one.register_forward_hook(watch(name, getattr(one, "negative_slope", 0.0))) for name, one in rectifiers
-    ]
+    hooks = [one.register_forward_hook(watch(name, getattr(one, "negative_slope", 0.0))) for name, one in rectifiers]
     return alive, hooks
 
 

@@ -83,7 +83,8 @@ def values(result: RowResult, real: Mapping[str, float], blurred: Mapping[str, f
     measured |= {key: found[None] for key, found in result.walked.items()}
     steps = {**dict.fromkeys(result.history, recorded), **dict.fromkeys(measured, result.steps)}
     steps |= dict.fromkeys(result.walked, result.steps[-1:])
-    note = {"row": result.experiment.model_dump(mode="json"), "steps": steps, "real": dict(real), "blurred": dict(blurred)}
+    row = result.experiment.model_dump(mode="json")
+    note = {"row": row, "steps": steps, "real": dict(real), "blurred": dict(blurred)}
     return array_bytes({**result.history, **measured}, note)
 
 

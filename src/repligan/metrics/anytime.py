@@ -152,9 +152,8 @@ def centre(values: np.ndarray) -> Sequence:
         return Side(log_e, bound)
 
     at = float(np.median(values)) if len(values) else 0.0
-    return Sequence(
-        side(of_mean.rising, of_signs.rising, at), side(of_mean.falling, of_signs.falling, -at), -np.inf, np.inf, np.negative
-    )
+    rising, falling = side(of_mean.rising, of_signs.rising, at), side(of_mean.falling, of_signs.falling, -at)
+    return Sequence(rising, falling, -np.inf, np.inf, np.negative)
 
 
 def together(*log_e: np.ndarray) -> np.ndarray:

@@ -124,7 +124,8 @@ class Alarms(Strict):
 class Experiment(Strict):
     """One GAN: data, noise, two networks, loss, optimiser, and the ordered updates of one step.
 
-    Its seeds are `first_seed` and those that follow. Losses are recorded every `log_every` steps, weights kept every `snapshot_every`; only image GANs have `alarms`.
+    Its seeds are `first_seed` and those that follow. Losses are recorded every `log_every` steps, weights kept every
+    `snapshot_every`; only image GANs have `alarms`.
     `keep_weights`: how many of its first trials leave their weights among DVC's outputs.
     """
 
