@@ -6,10 +6,12 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from math import isfinite
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("agg")
 
@@ -22,13 +24,12 @@ from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
-Walks = Mapping[str, "np.ndarray"]
+Walks = Mapping[str, np.ndarray]
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 DPI = 110
 plt.rcParams.update(
@@ -229,13 +230,13 @@ def _growth(axes: Axes, test: Evidence, grown: np.ndarray) -> None:
     bounds = [one for one in (test.rule.model_dump().values() if test.rule else ()) if isinstance(one, float)]
     if test.rule and test.rule.kind == "share":
         bounds += [1 - one for one in bounds]
-    shown = [*estimate, *bounds, *(one for one in (*low[-1:], *high[-1:]) if one == one)]
+    shown = [*estimate, *bounds, *(one for one in (low[-1], high[-1]) if isfinite(one))]
     reach = 0.6 * (max(shown) - min(shown)) or 0.5
     axes.set_ylim(min(shown) - reach, max(shown) + reach)
     below, above = axes.get_ylim()
     ends = [one.copy() for one in (low, high)]
     for one, end in zip(ends, (below, above), strict=True):
-        one[one != one] = end
+        one[~np.isfinite(one)] = end
     axes.fill_between(num, *ends, color=BLUE, alpha=0.2, linewidth=0)
     axes.plot(num, estimate, color=BLUE, linewidth=1.2, marker="o" if len(num) < 3 else "", markersize=3)
     for bound in bounds:
