@@ -174,7 +174,7 @@ def _tested(
         published=test.published,
         quantile=quantile(test.published, measured, alpha) if compared else None,  # type: ignore[arg-type]
     )
-    return tested, growth(test, values, against, alpha) if test.rule else np.empty((4, 0))
+    return tested, growth(test, values, against, alpha) if test.rule and len(measured) else np.empty((4, 0))
 
 
 def _not_run(test: ClaimTest) -> NotRun:

@@ -59,7 +59,8 @@ class Table:
 
         match value:
             case Snapshot(metric=metric, step=step, over=unit):
-                return at(metric, step) / (_pick(f"{where}.value.metric", found.blurred, metric) if unit else 1)
+                measured = at(metric, step)
+                return measured / _pick(f"{where}.value.metric", found.blurred, metric) if unit else measured
             case Progress(metric=metric, since=since):
                 steps = _pick(f"{where}.value.metric", found.steps, metric)
                 nearest = min(steps, key=lambda step: abs(step - since * steps[-1]))
