@@ -21,7 +21,8 @@ from repligan.params import load
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
 @click.option("--claims", type=click.Path(path_type=Path), default=rows.CLAIMS, show_default=True)
-def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path) -> None:
+@click.option("--registered", type=click.Path(path_type=Path), default=rows.REGISTERED, show_default=True)
+def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path, registered: Path) -> None:
     """Test the claims on the tables of values in the folder EVALUATIONS.
 
     Writes the ledger to OUT, a JSON file, and the value of every seed to VALUES.
@@ -33,7 +34,8 @@ def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path)
     from repligan.claims.values import Table
 
     found = rows.load(claims, loaded)
-    judged, measured = ledger.ledger(loaded, found, Table(existing(evaluations)), claims)
+    rules = rows.registry(registered)
+    judged, measured = ledger.ledger(loaded, found, rules, Table(existing(evaluations)), claims)
     write_bytes(values, array_bytes(measured))
     write_json(out, judged.to_json())
 

@@ -51,7 +51,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
             compared, learned = comparison.make(reference, processed, folder, device)
             form = dataset.form
             ceiling = compared.ceiling((form.channels, form.size, form.size))  # type: ignore[union-attr]
-            card |= learned | {"ceiling": summary(ceiling)}
+            card |= learned | {"ceiling": summary(ceiling), "blurred": summary(compared.blurred())}
             floor = compared.floor()
         write_json(folder / "card.json", card | {"floor": summary(floor)})
 

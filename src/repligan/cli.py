@@ -140,6 +140,23 @@ def claims(names: tuple[str, ...]) -> None:
         click.echo(line)
 
 
+@main.command(epilog="Example: repligan register img-leaky")
+@click.argument("names", nargs=-1, metavar="[CLAIM]...")
+@click.option("--seeds-from", type=click.IntRange(min=0), help="First seed that counts; by default the next new one.")
+@params_option
+def register(names: tuple[str, ...], seeds_from: int | None, params: Path) -> None:
+    """Write the digests of changed rules to conf/registered.yaml; then move `first_seed` of their rows, and commit.
+
+    A rule decides only by seeds that were trained after it was registered.
+    """
+    from repligan.claims import registered, rows
+
+    loaded = load(params)
+    claims = rows.load(rows.CLAIMS, loaded).claims
+    for name, one in registered.register(rows.REGISTERED, claims, loaded, names, seeds_from).items():
+        click.echo(f"{name}: rule {one.rule}, seeds from {one.seeds:,} on")
+
+
 @main.command(epilog="Example: repligan ui --port 5001")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(port: int) -> None:

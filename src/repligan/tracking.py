@@ -276,7 +276,7 @@ def _read_row(row: RowId, data: Path, reports: Path) -> _Row:
             for key, found in values.items()
         }
         last = {key: found[-1].astype(float).tolist() for key, found in values.items() if len(found)}
-        seeds = {"seed": list(range(note["row"]["seeds"])), **last}
+        seeds = {"seed": list(range(first := note["row"]["first_seed"], first + note["row"]["seeds"])), **last}
     key = f"{row}-{sha256(path)[:32]}"
     if row.variant == PUBLISHED:
         key += f"-{sha256(reports / 'metrics' / f'{row.experiment}.json')[:32]}"

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
 TRIALS = "trials.json"
+BLURRED = "blurred"
+OF_G = ("mix", "entangled", "entangled_random")  # scores of a latent space, one value a G
 MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
 
@@ -85,10 +87,10 @@ def trial_size(experiment: Experiment) -> int:
 
 
 def trials_of(row: RowId, experiment: Experiment) -> Iterator[Trial]:
-    """The trials of a row: seeds from 0, one by one or in stacks."""
-    size = trial_size(experiment)
-    for first in range(0, experiment.seeds, size):
-        yield Trial(row, experiment, range(first, min(first + size, experiment.seeds)))
+    """The trials of a row: its seeds one by one or in stacks."""
+    size, seeds = trial_size(experiment), experiment.seed_range
+    for first in range(0, len(seeds), size):
+        yield Trial(row, experiment, seeds[first : first + size])
 
 
 class Watcher(Protocol):
@@ -118,7 +120,7 @@ class Workshop:
     def training_key(self, trial: Trial) -> Key:
         """All that decides the bits of a training."""
         row = trial.experiment
-        said = row.model_dump(mode="json", exclude={"dataset", "seeds", "keep_weights", "alarms"})
+        said = row.model_dump(mode="json", exclude={"dataset", "seeds", "first_seed", "keep_weights", "alarms"})
         if row.alarms and row.alarms.stop:
             said["alarms"] = row.alarms.model_dump(mode="json")
         form = self.params.datasets[row.dataset].form
@@ -164,7 +166,7 @@ class Workshop:
         return self.store.get(key, make)
 
     def _is_first(self, trial: Trial) -> bool:
-        return trial.row.variant == PUBLISHED and trial.seeds[0] == 0
+        return trial.row.variant == PUBLISHED and trial.seeds[0] == trial.experiment.first_seed
 
     # Measuring.
 
@@ -226,14 +228,15 @@ class Workshop:
         write_bytes(out / "values.safetensors", to_bytes(values))
 
     def floor(self, by: ImageReference, alone: bool = True) -> Entry:
-        """Real images in the place of G's, once for each of `by.repeats`."""
+        """Real images in the place of G's, and blurred ones ("blurred <metric>"), once for each of `by.repeats`."""
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
             from repligan.evaluation import comparison
 
             device = runtime.device(self.params.runtime, 1)
-            found = comparison.read(by, self.reference, device).floor()
-            write_bytes(out / STATS, array_bytes(found))
+            compared = comparison.read(by, self.reference, device)
+            blurred = {f"{BLURRED} {key}": value for key, value in compared.blurred().items()}
+            write_bytes(out / STATS, array_bytes(compared.floor() | blurred))
             return {}
 
         return self.store.get(self.floor_key(by), make)
@@ -256,7 +259,7 @@ class Workshop:
         return by.model_copy(update={"num": self.params.measures[trial.row.experiment].variants_num, "repeats": 1})
 
     def _walk(self, trial: Trial) -> Walk | None:
-        return self.params.measures[trial.row.experiment].walk if self._is_first(trial) else None
+        return self.params.measures[trial.row.experiment].walk if trial.row.variant == PUBLISHED else None
 
     # What both have.
 
@@ -319,7 +322,8 @@ class Workshop:
             entry, place = self.train(trial), out / trial.place
             place.mkdir(parents=True)
             weights = {file: one for file, one in entry.files.items() if file != HISTORY}
-            is_kept = trial.seeds[0] // trial_size(trial.experiment) < trial.experiment.keep_weights
+            before = trial.seeds[0] - trial.experiment.first_seed
+            is_kept = before // trial_size(trial.experiment) < trial.experiment.keep_weights
             for file in (HISTORY, *(weights if is_kept else ())):
                 shutil.copy(entry.path / file, place / file)
             seeds = [trial.seeds[0], trial.seeds[-1]]
@@ -363,14 +367,14 @@ class Workshop:
             stats = {key: stats[key] for key in note["metrics"]}
             alarms = raised(from_file(history)[0], one.alarms, one.log_every) if one.alarms else []
             said = [alarm._asdict() for alarm in alarms]
-            part = RowResult(one, note["steps"], arrays(history)[0], stats, said)
+            part = RowResult(one, note["steps"], arrays(history)[0], stats, said, _of_G(entry))
             parts.setdefault(trial.row, []).append(part)
         for row, found in parts.items():
             results[row] = joined(self.params.rows[row], found)
         assert first
         card = self._card()
         for row, result in results.items():
-            write_bytes(out / f"{row.variant}.safetensors", values(result, self._real(row, card)))
+            write_bytes(out / f"{row.variant}.safetensors", values(result, *self._real(row, card)))
         published = results[RowId(experiment=name)]
         write_bytes(out / "losses.csv", to_csv(losses(published)))
         write_bytes(out / "curves.csv", to_csv(curves(published)))
@@ -388,13 +392,17 @@ class Workshop:
             raise InputError(f"{self.reference / 'card.json'}: found no card; run `dvc repro` to make it again")
         return card
 
-    def _real(self, row: RowId, card: Mapping[str, Any]) -> dict[str, float]:
-        """metric -> its mean of real data, measured as the row is."""
+    def _real(self, row: RowId, card: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """metric -> its mean of real data, and of blurred real data, measured as the row is."""
         by = None if row.variant == PUBLISHED else self.floor_of_variants(row.experiment)
         entry = self.store.find(self.floor_key(by)) if by else None
         if entry:
-            return {key: float(found.mean()) for key, found in arrays(entry.path / STATS)[0].items()}
-        return {key: found["mean"] for key, found in card["floor"].items()}
+            means = {key: float(found.mean()) for key, found in arrays(entry.path / STATS)[0].items()}
+            prefix = f"{BLURRED} "
+            blurred = {key.removeprefix(prefix): mean for key, mean in means.items() if key.startswith(prefix)}
+            return {key: mean for key, mean in means.items() if not key.startswith(prefix)}, blurred
+        floor, blurred = card["floor"], card.get(BLURRED, {})
+        return tuple({key: found["mean"] for key, found in one.items()} for one in (floor, blurred))  # type: ignore[return-value]
 
 
 def training_roots(row: Experiment) -> list[code.Definition]:
@@ -419,6 +427,14 @@ def _members(row: Experiment, *more: object) -> list[code.Definition]:
 def digest(folder: Path, pattern: str) -> str:
     """Digest of the files in a folder that does not change while this process runs."""
     return tree_digest(folder, pattern)
+
+
+def _of_G(entry: Entry) -> dict[str, np.ndarray]:
+    """The scores of the walk through a latent space that are one value a G."""
+    if not (entry.path / WALK).exists():
+        return {}
+    found, _ = arrays(entry.path / WALK / "values.safetensors")
+    return {key: found[key] for key in OF_G if key in found}
 
 
 def _step(name: str) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from repligan.core.files import array_bytes, write_bytes
 from repligan.params import Params
@@ -53,13 +52,21 @@ ROWS = {
 }  # fmt: skip
 
 
+BUDGETS = {
+    "even": {"steps": 60, "batch": 16, "lr": 0.001},
+    "dcgan": {"steps": 60, "batch": 16, "lr": 0.001, "G": 2, "D": 3, "images": 64},
+}
+
+
 def rows_at(scale: str) -> Params:
     return Params.model_validate(ROWS | {"scale": scale})
 
 
 def write_table(path: Path, history: dict[str, Any], stats: dict[str, Any], real: dict[str, float]) -> None:
     steps = {key: list(range(6, 61, 6)) for key in history} | {key: [0, 60] for key in stats}
-    write_bytes(path, array_bytes(history | stats, {"row": {}, "steps": steps, "real": real}))
+    write_bytes(
+        path, array_bytes(history | stats, {"row": {}, "steps": steps, "real": real, "blurred": {"fd_cnn_20": 4.0}})
+    )
 
 
 def write_tables(folder: Path) -> Path:
@@ -72,10 +79,7 @@ def write_tables(folder: Path) -> Path:
         recorded = {key: values[:, :seeds] for key, values in history.items()}
         write_table(folder / "even" / f"{variant}.safetensors", recorded, stats, {"coverage": 0.5, "tv": 0.0})
     for variant, seeds in (("published", 1), ("other", 2)):
-        stats = {"fd_cnn_20": np.full((2, seeds), 6.0), "luma": np.full((2, seeds), 0.5)}
+        stats = {"fd_cnn_20": np.array([[12.0], [6.0]]) * np.ones(seeds), "luma": np.full((2, seeds), 0.5)}
         flat = {"loss_D": np.ones((10, seeds)), "loss_G": np.ones((10, seeds))}
         write_table(folder / "dcgan" / f"{variant}.safetensors", flat, stats, {"fd_cnn_20": 2.0, "luma": 0.0})
-    walked = {"factors_moved": np.array([1.0, 2.0, 3.0, 2.0]), "nearer A + B": np.array([0.5, 0.7])}
-    (folder / "dcgan" / "walk").mkdir()
-    save_file(walked, folder / "dcgan" / "walk" / "values.safetensors", {"note": "null"})
     return folder

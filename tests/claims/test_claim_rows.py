@@ -17,9 +17,13 @@ from repligan.core.rows import checked, read_yaml
 from repligan.params import load as load_params
 from repligan.training.rows import RowId
 
-GOOD = """claims:
+GOOD = """budgets:
+  even: {steps: 60, batch: 16, lr: 0.001}
+  dcgan: {steps: 60, batch: 16, lr: 0.001}
+claims:
   one:
     source: S
+    place: p. 1
     says: It does
     needs: laptop
     tests:
@@ -32,9 +36,12 @@ GOOD = """claims:
 """
 
 
+PREMISE = "{label: p, value: {kind: snapshot, metric: tv}, row: {experiment: even}}"
+
+
 def claims_of(folder: Path, text: str, scale: str = "laptop") -> dict[str, rows.Claim]:
     (folder / "claims.yaml").write_text(text)
-    return rows.load(folder / "claims.yaml", rows_at(scale))
+    return rows.load(folder / "claims.yaml", rows_at(scale)).claims
 
 
 def test_rows_are_typed(tmp_path: Path) -> None:
@@ -42,9 +49,6 @@ def test_rows_are_typed(tmp_path: Path) -> None:
     assert test.rows == [RowId(experiment="even", variant="fast"), RowId(experiment="even")]
     (real,) = claims_of(tmp_path, GOOD.replace("{experiment: even}", "real"))["one"].tests
     assert (real.against, real.rows) == (rows.REAL, [RowId(experiment="even", variant="fast")])
-
-
-LATENT = "{kind: latent, metric: shift}"
 
 
 @pytest.mark.parametrize(
@@ -55,25 +59,23 @@ LATENT = "{kind: latent, metric: shift}"
         ("experiment: even, variant: fast", "experiment: dcgan",
          "claims.one.needs: found 'laptop' with dcgan on a stand-in for celeba; allowed: a scale with the real data"),
         ("metric: fd", "metric: odd", "claims.one.tests.0.value.metric: found 'odd'; allowed: D_gen, D_real, acc_D,"),
-        ("metric: fd", "metric: shift", "claims.one.tests.0.value.metric: found 'shift'; allowed: D_gen,"),
-        ("{kind: snapshot, metric: fd, step: 3}", "{kind: latent, metric: fd}",
-         "claims.one.tests.0.value.metric: found 'fd'; allowed for latent: shift, factors_moved or nearer <operation>"),
-        ("{kind: snapshot, metric: fd, step: 3}", LATENT, "row.variant: found 'fast'; allowed for latent: 'published'"),
-        ("{kind: snapshot, metric: fd, step: 3}",
-         "{kind: variation, metric: loss_D, than: los, part: [0, 1]}", "value.than: found 'los'; allowed: D_gen,"),
-        ("{experiment: even}", "even", "tests.0.against.experiment: found none in 'even'; allowed: real, or a table"),
+        ("  dcgan: {", "  dgan: {", "budgets: found 'dcgan' here or in params.yaml only; allowed: all experiments"),
+        ("{experiment: even}", "even", "against.experiment: found none in 'even'; allowed: real, blurred, or a table"),
         ("{experiment: even}", "{experiment: E}", "tests.0.against.experiment: found 'E'; allowed: a name of"),
         ("{experiment: even}", "{name: even}", "tests.0.against.name: found an unknown key; allowed: experiment, var"),
         ("{experiment: even, variant: fast}", "even", "claims.one.tests.0.row: found 'even'; allowed: "),
         ("        relation: ratio\n", "", "tests.0.relation: found None; allowed: difference or ratio, just"),
-        ("relation: ratio", "relation: ratio\n        over: 1.0\n        under: 0.5", "over: found 1.0 beside under;"),
+        ("relation: ratio", "relation: ratio\n        inside: [1.0, 0.5]", "inside: found [1.0, 0.5]; allowed: [low,"),
+        ("relation: ratio", "relation: ratio\n        inside: [null, null]", "inside: found [None, None]; allowed: "),
+        ("    tests:", f"    premise: [{PREMISE}]\n    tests:",
+         "claims.one.premise: found a test without a rule; allowed: tests with a rule"),
         ("{kind: above, than: 1.0}", "{kind: share, most: 0.9}", "rule.kind: found 'share' of a relation; allowed:"),
         ("{kind: above, than: 1.0}", "{kind: within, low: 1.0, high: 1.0}", "rule.high: found 1.0; allowed: above"),
         ("        rule: {kind: above, than: 1.0}\n", "", "claims.one.tests: found no rule; allowed: at least one test"),
         ("needs: laptop", "needs: tiny", "claims.one.needs: found 'tiny'; allowed: 'smoke', 'laptop' or 'full'"),
-        ("says:", "sais:", "claims.one.sais: found an unknown key; allowed: source, says, needs, tests"),
+        ("says:", "sais:", "claims.one.sais: found an unknown key; allowed: source, place, says,"),
         ("one:", "One:", "claims.One: found 'One'; allowed: a name of lower-case letters"),
-        ("claims:", "claim:", "claim: found an unknown key; allowed: claims"),
+        ("claims:", "claim:", "claim: found an unknown key; allowed: budgets, claims"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_in_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -94,7 +96,7 @@ def test_below_its_scale_rows_may_be_missing(tmp_path: Path) -> None:
 def test_a_scale_decides_what_needs_no_larger_one(needs: Any, scale: str, decided: bool) -> None:
     test = {"label": "", "value": {"kind": "snapshot", "metric": "tv"}, "row": {"experiment": "even"},
             "rule": {"kind": "above", "than": 0.0}}  # fmt: skip
-    claim = rows.Claim.model_validate({"source": "", "says": "", "needs": needs, "tests": [test]})
+    claim = rows.Claim.model_validate({"source": "", "place": "", "says": "", "needs": needs, "tests": [test]})
     assert claim.decided_at(scale) == decided
 
 
@@ -107,8 +109,8 @@ def test_the_claims_of_the_repository_are_well_formed() -> None:
 def test_every_row_that_the_claims_need_is_there(tmp_path: Path, scale: str) -> None:
     compose(scale, tmp_path / "params.yaml", ROOT / "conf")
     params = load_params(tmp_path / "params.yaml")
-    claims = rows.load(ROOT / "conf" / "claims.yaml", params)
-    needed = {row for claim in claims.values() for test in claim.tests for row in test.rows}
+    claims = rows.load(ROOT / "conf" / "claims.yaml", params).claims
+    needed = {row for claim in claims.values() if claim.decided_at(scale) for test in claim.tests for row in test.rows}
     assert needed - params.rows.keys() == set()
     assert all(claim.decided_at(scale) for claim in claims.values()) == (scale == "full")
     one = {row.variant: experiment for row, experiment in params.rows.items() if row.variant != "published"}
@@ -118,3 +120,25 @@ def test_every_row_that_the_claims_need_is_there(tmp_path: Path, scale: str) -> 
     assert [u.update for u in one["ten-g"].updates] == ["D"] + ["G"] * 10
     assert [one[f"input-{name}"].z.low for name in ("0-05", "5", "50")] == [0.05, 5, 50]
     assert one["fast"].optimiser.lr == 0.01
+
+
+def test_a_rule_has_a_digest_of_what_decides(tmp_path: Path) -> None:
+    def digest(old: str, new: str) -> str:
+        return claims_of(tmp_path, GOOD.replace(old, new, 1))["one"].rule_digest()
+
+    same = [digest("so much larger", "larger"), digest("says: It does", "says: So it is"), digest("p. 1", "p. 2")]
+    other = [
+        digest("than: 1.0", "than: 1.1"),
+        digest("step: 3", "step: 4"),
+        digest("relation: ratio", "relation: difference"),
+    ]
+    assert len({digest("", ""), *same}) == 1
+    assert len({digest("", ""), *other}) == 4
+
+
+def test_every_rule_of_the_repository_is_registered_before_its_seeds() -> None:
+    claims = checked(ROOT / "conf" / "claims.yaml", rows.Claims, read_yaml(ROOT / "conf" / "claims.yaml")).claims
+    registered = rows.registry(ROOT / "conf" / "registered.yaml")
+    assert {name: one.rule for name, one in registered.items()} == {
+        name: claim.rule_digest() for name, claim in claims.items()
+    }

@@ -14,6 +14,7 @@ from small import RAMP, write_tables
 from repligan.claims.rows import ClaimTest
 from repligan.claims.values import Table, Unmeasured
 from repligan.core.errors import InputError
+from repligan.core.files import array_bytes, write_bytes
 from repligan.training.rows import RowId
 
 EVEN, FAST, FACES = RowId(experiment="even"), RowId(experiment="even", variant="fast"), RowId(experiment="dcgan")
@@ -47,19 +48,33 @@ def test_fd_is_the_frechet_distance_of_any_extractor(table: Table) -> None:
 def test_parts_of_what_training_recorded(table: Table) -> None:
     during = values(table, EVEN, kind="during", metric="loss_D", part=[0.8, 1.0])
     change = values(table, EVEN, kind="change", metric="loss_D", before=[0.0, 0.5], after=[0.5, 1.0])
-    varies = values(table, EVEN, kind="variation", metric="loss_D", than="loss_D", part=[0, 1])
-    assert [set(found.tolist()) for found in (during, change, varies)] == [{8.5}, {5.0}, {1.0}]
+    varies = values(table, EVEN, kind="variation", metric="loss_D", part=[0, 1])
+    assert [set(found.tolist()) for found in (during, change, varies)] == [{8.5}, {5.0}, {8.25**0.5 / 4.5}]
     empty = values(table, EVEN, kind="during", metric="loss_D", part=[1.0, 1.0])
     assert set(empty.tolist()) == {9.0}
 
 
-def test_what_never_varies_has_no_variation(table: Table) -> None:
-    assert np.isnan(values(table, FACES, kind="variation", metric="loss_G", than="loss_D", part=[0, 1])).all()
+def test_the_step_at_which_a_metric_settles(tmp_path: Path) -> None:
+    says = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [1, 1, 1, 1, 0]], bool)  # [T, S]
+    write_bytes(
+        tmp_path / "even" / "published.safetensors",
+        array_bytes({"match": says}, {"row": {}, "steps": {"match": [0, 100, 200]}, "real": {}, "blurred": {}}),
+    )
+    settled = values(Table(tmp_path), EVEN, kind="settles", metric="match")
+    assert settled.tolist() == [200, 0, 100, 200, 200]  # the first spoke too soon, the last one never does
 
 
-def test_scores_of_the_latent_space(table: Table) -> None:
-    assert values(table, FACES, kind="latent", metric="factors_moved").tolist() == [1.0, 2.0, 3.0, 2.0]
-    assert values(table, FACES, kind="latent", metric="nearer A + B").tolist() == [0.5, 0.7]
+def test_progress_is_over_the_nearest_snapshot(table: Table) -> None:
+    table_of = {since: values(table, EVEN, kind="progress", metric="tv", since=since) for since in (0.0, 0.4, 0.9)}
+    assert all(np.isnan(found).all() for found in table_of.values())  # tv is 0 throughout
+    found = values(table, FACES, kind="progress", metric="fd", since=0.4)
+    assert found.tolist() == [6.0 / 12.0]
+
+
+def test_a_snapshot_in_units_of_blurred_real_data(table: Table) -> None:
+    assert values(table, FACES, kind="snapshot", metric="fd", over="blurred").tolist() == [1.5]
+    against = asked(FACES, kind="snapshot", metric="fd").model_copy(update={"against": "blurred"})
+    assert table.real("here", against) == 4.0
 
 
 @pytest.mark.parametrize(
@@ -68,9 +83,9 @@ def test_scores_of_the_latent_space(table: Table) -> None:
         (EVEN, {"kind": "snapshot", "metric": "tv", "step": 30}, "here.value.step: found 30; allowed: 0, 60"),
         (EVEN, {"kind": "snapshot", "metric": "kid"}, "here.value.metric: found 'kid'; allowed: all_even, coverage,"),
         (EVEN, {"kind": "snapshot", "metric": "fd"}, "here.value.metric: found 'fd'; allowed: all_even, coverage,"),
-        (EVEN, {"kind": "variation", "metric": "loss_G", "than": "grad_G", "part": [0, 1]},
-         "here.value.than: found 'grad_G'; allowed: all_even, coverage, loss_D"),
-        (FACES, {"kind": "latent", "metric": "nearer A * B"}, "found 'nearer A * B'; allowed: factors_moved, nearer"),
+        (EVEN, {"kind": "variation", "metric": "grad_G", "part": [0, 1]},
+         "here.value.metric: found 'grad_G'; allowed: all_even, coverage, loss_D"),
+        (FACES, {"kind": "snapshot", "metric": "luma", "over": "blurred"}, "found 'luma'; allowed: fd_cnn_20"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_named(table: Table, row: RowId, value: dict[str, Any], said: str) -> None:

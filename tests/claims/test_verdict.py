@@ -1,4 +1,4 @@
-"""Values over seeds -> interval -> verdict."""
+"""Values over seeds -> evidence -> verdict."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import numpy as np
 import pytest
 
 from repligan.claims import rows
-from repligan.claims.verdict import FAILS, HOLDS, OPEN, SOME, combine, estimate, quantile, verdict
+from repligan.claims.verdict import (
+    FAILS,
+    HOLDS,
+    LEAST,
+    OPEN,
+    SOME,
+    UNMET,
+    Verdict,
+    combine,
+    evidence,
+    growth,
+    interval,
+    quantile,
+    related,
+    verdict,
+)  # fmt: skip
 
-TESTS = 24  # that share the 5 %
-CONFIDENCE = 1 - 0.05 / TESTS
+ALPHA = 0.05 / 24  # of one of 24 claims
 SHARE = rows.Share(kind="share", most=0.95)
 ABOVE = rows.Above(kind="above", than=1.0)
 BELOW = rows.Below(kind="below", than=1.0)
@@ -28,6 +42,16 @@ def test_of(**changes: Any) -> rows.ClaimTest:
 test_of.__test__ = False  # type: ignore[attr-defined]
 
 
+class Fixed:
+    """Evidence with the same bounds at every level."""
+
+    def __init__(self, lo: float, hi: float):
+        self.lo, self.hi = lo, hi
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        return self.lo, self.hi
+
+
 @pytest.mark.parametrize(
     ("rule", "lo", "hi", "said"),
     [
@@ -38,7 +62,7 @@ test_of.__test__ = False  # type: ignore[attr-defined]
         (SHARE, 0.04, 0.06, OPEN),
         (SHARE, 0.0, 0.04, FAILS),
         (SHARE, 0.02, 0.98, OPEN),
-        (ABOVE, 1.01, 2.0, HOLDS),
+        (ABOVE, 1.01, np.inf, HOLDS),
         (ABOVE, 0.99, 2.0, OPEN),
         (ABOVE, 1.0, 2.0, OPEN),
         (ABOVE, 0.5, 0.9, FAILS),
@@ -52,13 +76,30 @@ test_of.__test__ = False  # type: ignore[attr-defined]
         (WITHIN, -0.3, -0.2, FAILS),
     ],
 )
-def test_a_verdict_is_where_the_interval_lies(rule: Any, lo: float, hi: float, said: str) -> None:
-    assert verdict(rule, {"mean": (lo + hi) / 2, "lo": lo, "hi": hi}) == said
+def test_a_verdict_is_where_the_bounds_lie(rule: Any, lo: float, hi: float, said: str) -> None:
+    assert verdict(rule, Fixed(lo, hi), ALPHA, 1) == said  # type: ignore[arg-type]
+
+
+def test_a_claim_holds_at_alpha_and_fails_at_a_share_of_it() -> None:
+    asked = []
+
+    class Noting(Fixed):
+        def bounds(self, alpha: float) -> tuple[float, float]:
+            asked.append(alpha)
+            return super().bounds(alpha)
+
+    for rule, levels in ((ABOVE, {0.04, 0.01}), (WITHIN, {0.04, 0.01, 0.005})):
+        asked.clear()
+        verdict(rule, Noting(0.5, 1.5), 0.04, tests=4)  # type: ignore[arg-type]
+        assert set(asked) == levels
 
 
 @pytest.mark.parametrize("rule", [SHARE, ABOVE, BELOW, WITHIN])
-def test_without_an_interval_nothing_is_decided(rule: Any) -> None:
-    assert verdict(rule, {"mean": 1.0}) == OPEN
+def test_without_evidence_nothing_is_decided(rule: Any) -> None:
+    assert verdict(rule, None, ALPHA, 1) == OPEN
+
+
+PAIR = {"against": {"experiment": "even", "variant": "fast"}}
 
 
 def yes(share: float, seeds: int = 1000) -> Draw:
@@ -69,8 +110,8 @@ def normal(mean: float, seeds: int, sd: float = 1.0) -> Draw:
     return lambda g: g.normal(mean, sd, seeds)
 
 
-def skewed(mean: float, seeds: int) -> Draw:
-    return lambda g: g.exponential(1.0, seeds) + mean - 1
+def uniform(mean: float, seeds: int, width: float) -> Draw:
+    return lambda g: g.uniform(mean - width / 2, mean + width / 2, seeds)
 
 
 @pytest.mark.parametrize(
@@ -82,95 +123,122 @@ def skewed(mean: float, seeds: int) -> Draw:
         (SHARE, yes(0.95), OPEN),
         (SHARE, yes(0.05), OPEN),
         (SHARE, yes(0.99, 8), OPEN),
-        (ABOVE, normal(11.0, 5), HOLDS),
-        (ABOVE, normal(-9.0, 5), FAILS),
-        (ABOVE, normal(1.0, 5), OPEN),
-        (ABOVE, normal(3.0, 40), HOLDS),
-        (BELOW, skewed(-0.5, 40), HOLDS),
-        (BELOW, skewed(1.0, 40), OPEN),
-        (WITHIN, normal(1.5, 40, 0.3), FAILS),
-        (WITHIN, normal(0.5, 8, 0.15), HOLDS),
-        (WITHIN, normal(0.0, 8, 0.15), OPEN),
+        (rows.Above(kind="above", than=0.5), uniform(0.9, 24, 0.2), HOLDS),
+        (rows.Above(kind="above", than=0.5), uniform(0.1, 24, 0.2), FAILS),
+        (rows.Above(kind="above", than=0.5), uniform(0.5, 24, 0.2), OPEN),
+        (rows.Within(kind="within", low=0.4, high=0.6), uniform(0.5, 400, 0.1), HOLDS),
+        (rows.Within(kind="within", low=0.4, high=0.6), uniform(0.4, 400, 0.1), OPEN),
+        (rows.Within(kind="within", low=0.4, high=0.6), uniform(0.8, 400, 0.1), FAILS),
     ],
 )
 def test_simulated_claims_get_the_right_verdict(rule: Any, draw: Draw, right: str) -> None:
     g, test = np.random.default_rng(0), test_of()
-    found = [verdict(rule, estimate(test, draw(g), None, CONFIDENCE)) for _ in range(1000)]
-    assert found.count(right) >= 950
+    found = [verdict(rule, evidence(test, draw(g), None), ALPHA, 2) for _ in range(40)]
+    assert found.count(right) >= 39
 
 
 @pytest.mark.parametrize(("shift", "right"), [(3.0, HOLDS), (-3.0, FAILS), (0.0, OPEN)], ids=["true", "false", "edge"])
 def test_pairs_of_seeds_decide_what_groups_could_not(shift: float, right: str) -> None:
-    # Seeds differ by 30, the ablation moves each by 3 give or take 0.5: only the difference within a seed shows it.
-    g = np.random.default_rng(0)
-    test = test_of(against={"experiment": "even", "variant": "fast"}, relation="difference")
+    # Seeds differ by 30, the variant moves each by 3 give or take 0.5: only the difference within a seed shows it.
+    g, test = np.random.default_rng(0), test_of(**PAIR, relation="difference")
     rule, found = rows.Above(kind="above", than=0.0), []
-    for _ in range(1000):
-        seeds = g.normal(0, 30, 5)
-        found.append(
-            verdict(
-                rule,
-                estimate(test, seeds + shift + g.normal(0, 0.5, 5), seeds + g.normal(0, 0.1, 5), CONFIDENCE),
-            )
-        )
-    assert found.count(right) >= 950
+    for _ in range(40):
+        seeds = g.normal(0, 30, 12)
+        pair = seeds + shift + g.normal(0, 0.5, 12), seeds + g.normal(0, 0.1, 12)
+        found.append(verdict(rule, evidence(test, *pair), ALPHA, 2))
+    assert found.count(right) >= 39
 
 
-@pytest.mark.parametrize(("before", "after", "right"), [(0.4, 0.7, HOLDS), (0.7, 0.4, FAILS), (0.5, 0.5, OPEN)])
+@pytest.mark.parametrize(("before", "after", "right"), [(0.3, 0.7, HOLDS), (0.7, 0.3, FAILS), (0.5, 0.5, OPEN)])
 def test_differences_of_shares(before: float, after: float, right: str) -> None:
-    g = np.random.default_rng(0)
-    test = test_of(against={"experiment": "even", "variant": "fast"}, relation="difference")
+    g, test = np.random.default_rng(0), test_of(**PAIR, relation="difference")
     rule = rows.Above(kind="above", than=0.0)
-    found = [
-        verdict(rule, estimate(test, g.random(500) < after, g.random(500) < before, CONFIDENCE)) for _ in range(1000)
-    ]
-    assert found.count(right) >= 950
+    found = [verdict(rule, evidence(test, g.random(300) < after, g.random(300) < before), ALPHA, 1) for _ in range(20)]
+    assert found.count(right) >= 19
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "whole"),
+    ("premise", "verdicts", "whole"),
     [
-        ([HOLDS, HOLDS], HOLDS),
-        ([HOLDS, SOME], SOME),
-        ([SOME, OPEN], OPEN),
-        ([OPEN, FAILS], FAILS),
+        ([], [HOLDS, HOLDS], HOLDS),
+        ([], [HOLDS, SOME], SOME),
+        ([], [SOME, OPEN], OPEN),
+        ([], [OPEN, FAILS], FAILS),
+        ([HOLDS], [FAILS, HOLDS], FAILS),
+        ([FAILS], [FAILS, HOLDS], UNMET),
+        ([SOME, HOLDS], [HOLDS, HOLDS], UNMET),
+        ([OPEN], [FAILS, HOLDS], OPEN),
     ],
 )
-def test_all_tests_of_a_claim_have_to_hold(verdicts: list[str], whole: str) -> None:
-    assert combine(verdicts) == combine(verdicts[::-1]) == whole
+def test_all_tests_have_to_hold_and_the_premise_first(
+    premise: list[Verdict], verdicts: list[Verdict], whole: Verdict
+) -> None:
+    assert combine(verdicts, premise) == combine(verdicts[::-1], premise[::-1]) == whole
+
+
+def measured(test: rows.ClaimTest, values: np.ndarray, against: np.ndarray | None = None) -> dict[str, float]:
+    return interval(test, related(test, values, against), evidence(test, values, against), 0.05)
 
 
 def test_ratios_are_geometric_means_and_stop_at_zero() -> None:
-    test = test_of(against={"experiment": "even", "variant": "fast"}, relation="ratio")
-    found = estimate(test, np.array([1.0, 8.0, 4.0]), np.array([2.0, 4.0, 4.0]), 0.95)
-    assert found["mean"] == pytest.approx(1.0)
-    assert found["lo"] * found["hi"] == pytest.approx(1.0)
-    assert estimate(test, np.array([0.0, 8.0]), np.array([2.0, 4.0]), 0.95) == {"mean": 1.0}
+    test, g = test_of(**PAIR, relation="ratio"), np.random.default_rng(0)
+    values, against = g.lognormal(size=(2, 30))
+    found, mirrored = measured(test, values, against), measured(test, against, values)
+    assert found["mean"] == pytest.approx(np.exp(np.log(values / against).mean()))
+    assert found["lo"] * mirrored["hi"] == pytest.approx(1.0, rel=1e-6)
+    assert 0 < found["lo"] < found["mean"] < found["hi"]
+    values[0] = 0.0
+    assert measured(test, values, against).keys() == {"mean"}
 
 
 @pytest.mark.parametrize(
     ("against", "found"),
-    [([2.0, 0.0, 2.0], {"mean": 3.0}), ([0.0, 0.0, 0.0], {}), ([np.nan, 2.0, np.nan], {"mean": 1.0})],
+    [([2.0, 0.0, 2.0], {"mean": pytest.approx(8**0.5)}), ([0.0, 0.0, 0.0], {}), ([np.nan, 2.0, np.nan], {"mean": 1.0})],
 )
 @pytest.mark.parametrize("beside", ["real", {"experiment": "even", "variant": "fast"}], ids=["real", "row"])
-def test_a_ratio_to_zero_decides_nothing(against: list[float], found: dict[str, float], beside: Any) -> None:
-    test = test_of(against=beside, relation="ratio")
-    measured = estimate(test, np.array([4.0, 2.0, 8.0]), np.array(against), 0.95)
-    assert measured == found
-    assert verdict(ABOVE, measured) == OPEN
+def test_a_ratio_to_zero_decides_nothing(against: list[float], found: dict[str, Any], beside: Any) -> None:
+    test, pair = test_of(against=beside, relation="ratio"), (np.array([4.0, 2.0, 8.0]), np.array(against))
+    assert measured(test, *pair) == found
+    assert evidence(test, *pair) is None
 
 
-def test_one_seed_has_no_interval() -> None:
-    for values in (np.array([2.0]), np.array([True])):
-        assert estimate(test_of(), values, None, 0.95) == {"mean": float(values[0])}
+@pytest.mark.parametrize("seeds", [1, LEAST - 1, LEAST])
+def test_fewer_than_eight_seeds_decide_nothing(seeds: int) -> None:
+    for values in (np.full(seeds, 0.5), np.ones(seeds, bool)):
+        assert (len(measured(test_of(), values)) > 1) == (seeds >= LEAST)
 
 
-def test_ratios_of_shares_are_no_differences() -> None:
-    test = test_of(against={"experiment": "even", "variant": "fast"}, relation="ratio")
-    assert estimate(test, np.array([True, False]), np.array([True, True]), 0.95) == {"mean": 0.5}
+@pytest.mark.parametrize(
+    ("metric", "changes", "low", "high"),
+    [("tv", {}, 0.0, 1.0), ("loss_D", {"by": "ratio"}, 0.0, np.inf), ("coverage", {"by": "logit"}, 0.0, 1.0),
+     ("coverage", {"inside": [0.2, None]}, 0.0, 1.0)],
+)  # fmt: skip
+def test_bounds_stay_inside_what_a_value_can_be(metric: str, changes: Any, low: float, high: float) -> None:
+    value = {"kind": "snapshot", "metric": metric}
+    values = np.array([0.01, 0.02, 0.01, 0.03, 0.9, 0.01, 0.02, 0.99])
+    found = measured(test_of(value=value, **changes), values)
+    assert low <= found.get("lo", low) <= found["mean"] <= found.get("hi", high) <= high
+
+
+def test_inside_is_a_yes_or_no() -> None:
+    values = np.array([0.1, 0.2, 0.3, 0.4] * 2)
+    for inside, share in (([0.2, 0.3], 0.5), ([None, 0.1], 0.25), ([0.2, None], 0.75)):
+        assert measured(test_of(inside=inside), values)["mean"] == share
+
+
+def test_evidence_grows_from_the_first_seeds() -> None:
+    values, test = np.random.default_rng(0).random(200) < 0.7, test_of()
+    grown = growth(test, values, None, 0.05)
+    num, estimate, low, high = grown
+    assert (num[0], num[-1]) == (LEAST, 200)
+    assert estimate[0] == pytest.approx(values[:LEAST].mean(), rel=1e-5)
+    assert (high - low)[-1] < (high - low)[0] / 2
+    assert growth(test, values[: LEAST - 1], None, 0.05).shape == (4, 0)
 
 
 def test_an_equal_value_counts_half_in_a_quantile() -> None:
-    found = quantile(2.0, np.array([1.0, 2.0, 3.0, 4.0]), 0.95)
+    values = np.array([1.0, 2.0, 3.0, 4.0] * 3)
+    found = quantile(2.0, values, 0.05)
     assert found["mean"] == 0.375
     assert found["lo"] < 0.375 < found["hi"]
+    assert quantile(2.0, values[:4], 0.05) == {"mean": 0.375}

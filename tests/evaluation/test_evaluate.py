@@ -117,13 +117,34 @@ class Told(torch.nn.Module):
         return img[:, :, 0, 0, 0, None] + self.weight
 
 
-def test_held_out_accuracy_weighs_both_sides_alike_in_whole_batches() -> None:
+def test_both_sides_weigh_alike_in_whole_batches() -> None:
     real, gen = -torch.ones(1, 11, 1, 2, 2), -torch.ones(1, 9, 1, 2, 2)
     real[:, :2] = 1  # 2 of 8 are told right; what fills no batch plays no part
     D = Told()
-    assert evaluate.heldout_accuracy(D, real, gen, 4) == (2 / 8 + 1) / 2
+    found = evaluate.judge(D, 0.5 * torch.ones_like(real), real, gen, 4)
+    assert found["acc_D_heldout"] == (2 / 8 + 1) / 2
+    assert found["gap_D"] == 1 - 2 / 8
+    assert (found["extreme_D"], found["steep_D"], found["dead_D"]) == (1.0, 1.0, 0.0)
     assert set(D.sizes) == {4}
-    assert evaluate.heldout_accuracy(D, real[:, :3], gen, 4) == (2 / 3 + 1) / 2  # fewer than a batch are one
+    assert evaluate.judge(D, real, real[:, :3], gen, 4)["acc_D_heldout"] == (2 / 3 + 1) / 2  # fewer than a batch
+
+
+@pytest.mark.parametrize(("slope", "dead"), [(0.0, 0.5), (0.2, 0.0)])
+def test_a_unit_is_dead_that_hands_no_gradient_on(slope: float, dead: float) -> None:
+    class Units(torch.nn.Module):
+        """Four units: the first two are above 0 for some image, the others for none."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = torch.nn.LeakyReLU(slope)
+            self.weight = torch.nn.Parameter(torch.tensor([1.0, -1.0, -1.0, -1.0]))
+            self.bias = torch.tensor([0.0, 0.0, -2.0, -3.0])
+
+        def forward(self, img: torch.Tensor) -> torch.Tensor:
+            return self.act(img[0, :, 0, :1, 0] * self.weight + self.bias).sum(dim=1)[None, :, None]
+
+    img = torch.linspace(-1, 1, 8)[None, :, None, None, None].expand(1, 8, 1, 2, 2)
+    assert evaluate.judge(Units(), img, img, img, 4)["dead_D"] == dead
 
 
 class Judged:
@@ -139,11 +160,13 @@ class Judged:
 def test_a_critic_is_not_tried_on_held_out_images(smoke: Params, processed: Path) -> None:
     """Its output means nothing by itself."""
     row, form = smoke.published("dcgan-mnist"), smoke.dataset_of("dcgan-mnist").form
-    heldout = np.load(processed / "mnist" / "heldout.npy")
+    sides = [np.load(processed / "mnist" / f"{part}.npy") for part in ("train", "heldout")]
     G, D = build(row.G, row.D, row.z.dim, form, [0])
-    stats, picture = evaluate.image_measure(row, Judged(), heldout)(G, D)  # type: ignore[arg-type]
+    stats, picture = evaluate.image_measure(row, Judged(), *sides)(G, D)  # type: ignore[arg-type]
     assert stats["drawn"].tolist() == [6, 6]
-    assert stats["acc_D_heldout"].shape == (2,)
+    judged = {"acc_D_heldout", "gap_D", "extreme_D", "steep_D", "dead_D"}
+    assert stats.keys() == {"drawn", *judged}
+    assert {stats[key].shape for key in judged} == {(2,)}
     assert picture.shape == (loop.GRID, 1, form.size, form.size)
     critic = row.model_copy(update={"loss": WganGp(kind="wgan-gp", penalty=10.0)})
-    assert set(evaluate.image_measure(critic, Judged(), heldout)(G, D)[0]) == {"drawn"}  # type: ignore[arg-type]
+    assert set(evaluate.image_measure(critic, Judged(), *sides)(G, D)[0]) == {"drawn"}  # type: ignore[arg-type]

@@ -24,3 +24,10 @@ def test_fixed_z_stays_and_differs_by_index() -> None:
     noise = Noise(kind="uniform", dim=4, low=-1.0, high=1.0)
     assert torch.equal(fixed_z(noise, 0, 5), fixed_z(noise, 0, 5))
     assert not torch.equal(fixed_z(noise, 0, 5, "evaluation_z", 0), fixed_z(noise, 0, 5, "evaluation_z", 1))
+
+
+def test_a_pool_of_z_is_used_in_turn() -> None:
+    noise = Noise(kind="normal", dim=3, low=0.0, high=1.0)
+    fresh, pool = (training_noise(one, [5], 4) for one in (noise, noise.model_copy(update={"pool": 2})))
+    assert all(torch.equal(pool[i], fresh[i % 2]) for i in range(5))
+    assert not torch.equal(fresh[0], fresh[2])

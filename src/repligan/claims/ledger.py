@@ -1,6 +1,7 @@
 """The ledger: every claim with what was measured and its verdict, as typed evidence, as JSON and in words.
 
-The intervals of all tests with a rule hold together with 95 % (Bonferroni 1936): each has a share of the 5 % only.
+All verdicts of a scale are right together with 95 %, however often one looks: each claim that the scale can decide has
+an equal share of the 5 % (Bonferroni 1936).
 """
 
 from __future__ import annotations
@@ -13,21 +14,34 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from repligan.claims.rows import CLAIMS, OF_COMPONENTS, REAL, Claim, ClaimTest, Latent, Rule
+from repligan.claims.rows import BLURRED, CLAIMS, REAL, Budget, Claim, Claims, ClaimTest, Registered, Rule
 from repligan.claims.values import Table, Unmeasured
-from repligan.claims.verdict import FAILS, HOLDS, OPEN, SOME, Verdict, combine, estimate, quantile, related
+from repligan.claims.verdict import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    SOME,
+    UNMET,
+    Verdict,
+    combine,
+    growth,
+    interval,
+    quantile,
+    related,
+)
+from repligan.claims.verdict import evidence as said_by
 from repligan.claims.verdict import verdict as judged
 from repligan.core.errors import InputError
 from repligan.core.files import read_json, usable
 from repligan.core.rows import Strict
 from repligan.data.rows import ImagesForm
-from repligan.metrics.intervals import CONFIDENCE
 from repligan.metrics.metric import Interval, metric
-from repligan.params import SCALES, Params
+from repligan.params import Params
 from repligan.training.rows import RowId
 
-CLASSES: dict[Verdict, str] = {HOLDS: "yes", SOME: "some", FAILS: "no", OPEN: "open"}
-Values = dict[str, np.ndarray]
+ALPHA = 0.05  # the probability that any verdict of a scale is ever wrong
+CLASSES: dict[Verdict, str] = {HOLDS: "yes", SOME: "some", FAILS: "no", UNMET: "open", OPEN: "open"}
+Growth = dict[str, np.ndarray]
 
 
 class NotRun(Strict):
@@ -39,9 +53,10 @@ class NotRun(Strict):
 
 
 class Evidence(Strict):
-    """What was measured: `num` values `over` seeds, or over parts of a latent space, of `rows` at their `budget`.
+    """What was measured: `num` values over seeds of `rows` at their `budget`.
 
-    `measured` is empty where nothing is finite; `quantile` says where the `published` value lies among the values.
+    `measured` is empty where nothing is finite, and has no bounds where seeds are too few; each of its bounds is ever
+    wrong with a probability of at most `alpha`. `quantile` says where the `published` value lies among the values.
     """
 
     label: str
@@ -49,8 +64,7 @@ class Evidence(Strict):
     rows: list[str]
     budget: list[str]
     num: int
-    over: str
-    confidence: float
+    alpha: float
     kind: Literal["share", "ratio", "value"]
     measured: Interval
     verdict: Verdict | None = None
@@ -61,15 +75,20 @@ class Evidence(Strict):
 class Entry(Strict):
     """A claim and its verdict; `here` is what this scale's budget says, whether or not it decides.
 
-    `share`: of seeds, where it holds for some; `decided_by`: what would decide an open one.
+    `reduced`: whether a row that decides has a smaller budget than the source's. `share`: of seeds, where it holds for
+    some. `decided_by`: what would decide an open one. The first `premise` tests are what it supposes.
     """
 
     id: str
     source: str
+    place: str
     says: str
+    reading: Literal["stated", "implied"]
+    premise: int = 0
     tests: list[Evidence | NotRun]
     verdict: Verdict
     here: Verdict
+    reduced: bool = False
     share: float | None = None
     decided_by: str | None = None
 
@@ -100,45 +119,47 @@ class Ledger(Strict):
         return cls.model_validate(found)
 
 
-def ledger(params: Params, claims: Mapping[str, Claim], table: Table, file: Path = CLAIMS) -> tuple[Ledger, Values]:
-    """(all verdicts, "<claim>.<test>" -> the finite values [R] behind them); `file` is where the claims stand.
+def ledger(
+    params: Params, claims: Claims, registered: Mapping[str, Registered], table: Table, file: Path = CLAIMS
+) -> tuple[Ledger, Growth]:
+    """(all verdicts, "<claim>.<test>" -> how its evidence grew, [4, N]); `file` is where the claims stand.
 
     Raises InputError if a result is missing, or lacks what a test of a claim that this scale decides asks for.
     """
-    ruled = sum(test.rule is not None for claim in claims.values() for test in claim.tests)
-    confidence = 1 - (1 - CONFIDENCE) / max(1, ruled)
-    entries, values = [], {}
-    for name, claim in claims.items():
+    alpha = ALPHA / max(1, sum(claim.decided_at(params.scale) for claim in claims.claims.values()))
+    entries, evidence = [], {}
+    for name, claim in claims.claims.items():
         tests: list[Evidence | NotRun] = []
-        for i, test in enumerate(claim.tests):
+        for i, test in enumerate(claim.all_tests):
             try:
-                found, measured = _tested(f"{file}: claims.{name}.tests.{i}", test, params, table, confidence)
+                share = alpha, len(claim.deciding)
+                found, grown = _tested(f"{file}: claims.{name}.tests.{i}", test, params, table, share)
             except Unmeasured:
                 if claim.decided_at(params.scale):
                     raise
-                found, measured = _not_run(test), np.empty(0)
+                found, grown = _not_run(test), np.empty((4, 0))
             tests.append(found)
-            if len(measured):
-                values[f"{name}.{i}"] = measured
-        entries.append(_entry(name, claim, tests, params.scale))
-    return Ledger(scale=params.scale, claims=entries), values
+            if grown.size:
+                evidence[f"{name}.{i}"] = grown
+        entries.append(_entry(name, claim, tests, params, claims.budgets, registered.get(name)))
+    return Ledger(scale=params.scale, claims=entries), evidence
 
 
 def _tested(
-    where: str, test: ClaimTest, params: Params, table: Table, confidence: float
+    where: str, test: ClaimTest, params: Params, table: Table, share: tuple[float, int]
 ) -> tuple[Evidence | NotRun, np.ndarray]:
     if not all(row in params.rows for row in test.rows):
-        return _not_run(test), np.empty(0)
+        return _not_run(test), np.empty((4, 0))
     values, against = table.values(where, test, test.row), None
     if isinstance(test.against, RowId):
         against = table.values(where, test, test.against)
         common = min(len(values), len(against))
         values, against = values[:common], against[:common]
-    elif test.against == REAL:
+    elif test.against in (REAL, BLURRED):
         against = np.full(len(values), table.real(where, test))
-    measured, found = related(test, values, against), estimate(test, values, against, confidence)
-    measured = measured[np.isfinite(measured)]
-    is_share = values.dtype == bool or test.over is not None or test.under is not None
+    found, says = related(test, values, against), said_by(test, values, against)
+    measured, alpha = found[np.isfinite(found)], share[0]
+    is_share = test.inside is not None or values.dtype == bool
     compared = test.published is not None and len(measured) > 0
     tested = Evidence(
         label=test.label,
@@ -146,57 +167,90 @@ def _tested(
         rows=[params.called(row) for row in test.rows],
         budget=[_budget(params, row) for row in test.rows],
         num=len(measured),
-        over=_over(test),
-        confidence=confidence,
+        alpha=alpha,
         kind="ratio" if test.relation == "ratio" else "share" if is_share else "value",
-        measured=found,
-        verdict=judged(test.rule, found) if test.rule else None,
+        measured=interval(test, found, says, alpha),
+        verdict=judged(test.rule, says, *share) if test.rule else None,
         published=test.published,
-        quantile=quantile(test.published, measured, confidence) if compared else None,  # type: ignore[arg-type]
+        quantile=quantile(test.published, measured, alpha) if compared else None,  # type: ignore[arg-type]
     )
-    return tested, measured
+    return tested, growth(test, values, against, alpha) if test.rule and len(measured) else np.empty((4, 0))
 
 
 def _not_run(test: ClaimTest) -> NotRun:
     return NotRun(label=test.label, rule=test.rule, not_run=[str(row) for row in test.rows])
 
 
-def _entry(name: str, claim: Claim, tests: list[Evidence | NotRun], scale: str) -> Entry:
+def _entry(
+    name: str,
+    claim: Claim,
+    tests: list[Evidence | NotRun],
+    params: Params,
+    budgets: Mapping[str, Budget],
+    registered: Registered | None,
+) -> Entry:
     """The verdict, for some seeds their share, and where nothing is decided, what would decide it."""
-    ruled = [test for test in tests if test.rule is not None]
-    verdicts = [test.verdict for test in ruled if isinstance(test, Evidence) and test.verdict]
-    here = combine(verdicts) if len(verdicts) == len(ruled) else OPEN
-    decided_by = share = None
+    ruled = [
+        [test for test in part if test.rule] for part in (tests[: len(claim.premise)], tests[len(claim.premise) :])
+    ]
+    run = [[test.verdict for test in part if isinstance(test, Evidence) and test.verdict] for part in ruled]
+    here = combine(run[1], run[0]) if all(len(a) == len(b) for a, b in zip(ruled, run, strict=True)) else OPEN
+    decided_by, scale, share = None, params.scale, None
     if not claim.decided_at(scale):
         decided_by = f"the {claim.needs} scale"
+    elif unfit := _unregistered(claim, params, registered):
+        decided_by = unfit
     elif here == OPEN:
-        last = scale not in SCALES or scale == SCALES[-1]
-        decided_by = "more seeds" if last else f"more seeds, or the {SCALES[SCALES.index(scale) + 1]} scale"
+        decided_by = "more seeds"
     elif here == SOME:
-        share = min(test.measured["mean"] for test in ruled if isinstance(test, Evidence) and test.verdict == SOME)
+        share = min(one.measured["mean"] for one in ruled[1] if isinstance(one, Evidence) and one.verdict == SOME)
     return Entry(
         id=name,
         source=claim.source,
+        place=claim.place,
         says=claim.says,
+        reading=claim.reading,
+        premise=len(claim.premise),
         tests=tests,
         verdict=OPEN if decided_by else here,
         here=here,
+        reduced=any(_reduced(params, row, budgets) for test in claim.deciding for row in test.rows),
         share=share,
         decided_by=decided_by,
     )
 
 
-def _over(test: ClaimTest) -> str:
-    if not isinstance(test.value, Latent):
-        return "seeds"
-    return "components of z, of one G" if test.value.metric in OF_COMPONENTS else "pairs of z, of one G"
+def _unregistered(claim: Claim, params: Params, registered: Registered | None) -> str | None:
+    """What a rule lacks that its seeds may decide it: it has to be older than they are."""
+    if registered is None:
+        return "a rule that is registered before its seeds are trained (`repligan register`)"
+    if registered.rule != claim.rule_digest():
+        return "fresh seeds, for the rule has changed (`repligan register`)"
+    for row in {row for test in claim.deciding for row in test.rows}:
+        if params.rows[row].first_seed < registered.seeds:
+            return f"seeds of {row} from {registered.seeds:,} on, which the rule has not seen"
+    return None
+
+
+def _reduced(params: Params, row: RowId, budgets: Mapping[str, Budget]) -> bool:
+    """Whether a row spends less than its source, or learns at another rate or from stand-ins."""
+    if row not in params.rows:
+        return False
+    one, source = params.rows[row], budgets[row.experiment]
+    dataset = params.datasets[one.dataset]
+    widths = [(getattr(net, "width", None), of) for net, of in ((one.G, source.G), (one.D, source.D))]
+    images = dataset.form.train if isinstance(dataset.form, ImagesForm) else None
+    amounts = [(one.steps, source.steps), (images, source.images), *widths]
+    less = any(ours is not None and theirs is not None and ours < theirs for ours, theirs in amounts)
+    return less or one.batch != source.batch or one.optimiser.lr != source.lr or dataset.standin_for is not None
 
 
 def _budget(params: Params, row: RowId) -> str:
     experiment = params.rows[row]
     form = params.datasets[experiment.dataset].form
-    said = f"{experiment.seeds} seed{'s' * (experiment.seeds > 1)}, {experiment.steps:,} steps of batch "
-    said += f"{experiment.batch}, learning rate {experiment.optimiser.lr:g}"
+    first, last = experiment.first_seed, experiment.first_seed + experiment.seeds - 1
+    said = f"seed {first}" if first == last else f"seeds {first:,} to {last:,}"
+    said += f", {experiment.steps:,} steps of batch {experiment.batch}, learning rate {experiment.optimiser.lr:g}"
     if isinstance(form, ImagesForm):
         widths = f"width {experiment.G.width} (G) and {experiment.D.width} (D)"  # type: ignore[union-attr]
         said += f", {form.train:,} images, {widths}"
@@ -219,9 +273,11 @@ def lines(found: Ledger, wanted: Sequence[str]) -> Iterator[str]:
     for name in wanted or entries:
         entry = entries[name]
         yield f"{name}: {verdict(entry)}"
-        yield f"    {entry.says} ({entry.source})"
-        for test in entry.tests:
-            yield f"    - {test.label}: {' '.join(part for part in measured(test) if part)}"
+        said = f"{entry.source}, {entry.place}" + ("; implied" if entry.reading == "implied" else "")
+        yield f"    {entry.says} ({said})"
+        for i, test in enumerate(entry.tests):
+            supposed = "premise: " if i < entry.premise else ""
+            yield f"    - {supposed}{test.label}: {' '.join(part for part in measured(test) if part)}"
     if not wanted:
         yield summary(found)
 
@@ -234,10 +290,11 @@ def summary(found: Ledger) -> str:
 
 
 def verdict(entry: Entry) -> str:
-    """The verdict with what belongs to it: the share of seeds, or what would decide it."""
-    if entry.share is not None:
-        return f"holds for some seeds ({_number('share', entry.share)})"
-    return entry.verdict + (f"; {entry.decided_by} can decide" if entry.decided_by else "")
+    """The verdict with what belongs to it: the share of seeds, a reduced budget, or what would decide it."""
+    if entry.decided_by:
+        return f"{entry.verdict}; {entry.decided_by} can decide"
+    said = f"holds for some seeds ({_number('share', entry.share)})" if entry.share is not None else entry.verdict
+    return said + " at a reduced budget" * (entry.reduced and entry.verdict != UNMET)
 
 
 def measured(test: Evidence | NotRun) -> tuple[str, str, str]:
@@ -247,9 +304,12 @@ def measured(test: Evidence | NotRun) -> tuple[str, str, str]:
     found, value, bounds = test.measured, "not finite", "(no interval)"
     if "mean" in found:
         value = _number(test.kind, found["mean"]) + " times" * (test.kind == "ratio")
-    if "lo" in found:
-        bounds = f"({_number(test.kind, found['lo'])} to {_number(test.kind, found['hi'])})"
-    beside = [" against ".join(test.rows), f"{test.num:,} {test.over}"]
+    ends = [_number(test.kind, found[end]) if end in found else "" for end in ("lo", "hi")]
+    if all(ends):
+        bounds = f"({ends[0]} to {ends[1]})"
+    elif any(ends):
+        bounds = f"(at least {ends[0]})" if ends[0] else f"(at most {ends[1]})"
+    beside = [" against ".join(test.rows), f"{test.num:,} seed{'s' * (test.num != 1)}"]
     if test.quantile:
         above = _number("share", test.quantile["mean"])
         beside.append(f"published {test.published:g}, above {above} of them")
@@ -271,6 +331,8 @@ def table(found: Ledger) -> dict[str, list[Any]]:
         "claim": [entry.id for entry, *_ in rows],
         "says": [entry.says for entry, *_ in rows],
         "source": [entry.source for entry, *_ in rows],
+        "place": [entry.place for entry, *_ in rows],
+        "reading": [entry.reading for entry, *_ in rows],
         "verdict": [verdict(entry) for entry, *_ in rows],
         "test": [test.label for _, test, _ in rows],
         "measured on": [", ".join(run.rows) if run else "" for *_, run in rows],

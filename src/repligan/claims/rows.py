@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from repligan.core.errors import InputError
-from repligan.core.rows import Finite, Name, Strict, checked, one_line, read_yaml
+from repligan.core.rows import Finite, Name, Positive, Strict, checked, one_line, read_yaml
 from repligan.metrics.metric import BY_NAME, frechet
 from repligan.params import SCALES, Params
-from repligan.training.rows import PUBLISHED, RowId
+from repligan.training.rows import RowId
 
 CLAIMS = Path("conf/claims.yaml")
+REGISTERED = Path("conf/registered.yaml")
 REAL = "real"  # in a test: the real data, measured as G's are
-OF_COMPONENTS = ("shift", "factors_moved")  # latent scores with a value for each component of z
-NEARER = "nearer "  # begins the latent scores with a value for each pair of z: "nearer A + B"
+BLURRED = "blurred"  # the same at half the resolution and back: a loss of known size
 Part = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
 
 
@@ -32,10 +34,14 @@ class _Of(Strict):
 
 
 class Snapshot(_Of):
-    """A metric of each seed at `step`, null for the last; `metric` may be `fd`, the Frechet distance."""
+    """A metric of each seed at `step`, null for the last; `metric` may be `fd`, the Frechet distance.
+
+    `over` blurred: in units of what real images at half the resolution come to, so that data sets can be compared.
+    """
 
     kind: Literal["snapshot"]
     step: Annotated[int, Field(ge=0)] | None = None
+    over: Literal["blurred"] | None = None
 
 
 class During(_Of):
@@ -53,31 +59,24 @@ class Change(_Of):
     after: Part
 
 
+class Settles(_Of):
+    """The first snapshot from which on a metric stays over a half, to the end; the last one where it does not."""
+
+    kind: Literal["settles"]
+
+
+class Progress(_Of):
+    """A metric of the last snapshot over that of the one at a share `since` of the steps: below 1 it still fell."""
+
+    kind: Literal["progress"]
+    since: Annotated[float, Field(ge=0, lt=1)]
+
+
 class Variation(_Of):
-    """The coefficient of variation (standard deviation over mean) of what training recorded, over that of `than`."""
+    """The coefficient of variation (standard deviation over mean) of what training recorded."""
 
     kind: Literal["variation"]
-    than: str
     part: Part
-
-    @model_validator(mode="after")
-    def _is_beside_a_metric(self) -> Variation:
-        _refuse_unknown("than", self.than)
-        return self
-
-
-class Latent(Strict):
-    """A score of the explored latent space, one value a pair of latents or a component."""
-
-    kind: Literal["latent"]
-    metric: str
-
-    @model_validator(mode="after")
-    def _is_a_score(self) -> Latent:
-        if self.metric not in OF_COMPONENTS and not self.metric.startswith(NEARER):
-            allowed = f"{', '.join(OF_COMPONENTS)} or {NEARER}<operation>"
-            raise ValueError(f"metric: found {self.metric!r}; allowed for latent: {allowed}")
-        return self
 
 
 class Share(Strict):
@@ -115,34 +114,36 @@ class Within(Strict):
         return self
 
 
-Value = Snapshot | During | Change | Variation | Latent
+Value = Snapshot | During | Change | Variation | Settles | Progress
 Rule = Share | Above | Below | Within
 
 
 class ClaimTest(Strict):
     """One measured part of a claim: `value` of `row`.
 
-    `against` another row, with seeds in common, or `real`, the data: their `difference` or `ratio`. `over` or `under`
-    a number makes it a yes or no. `published` is the source's value. Without a `rule` it is shown only.
+    `against` another row, with seeds in common, or `real` or `blurred` data: their `difference` or `ratio`. `inside`
+    [low, high], either null for none, makes it a yes or no. `by` says what is known of the values, where it is not as
+    usual. `published` is the source's value. Without a `rule` it is shown only.
     """
 
     label: str
     value: Annotated[Value, Field(discriminator="kind")]
     row: RowId
-    against: RowId | Literal["real"] | None = None
+    against: RowId | Literal["real", "blurred"] | None = None
     relation: Literal["difference", "ratio"] | None = None
-    over: Finite | None = None
-    under: Finite | None = None
+    inside: Annotated[list[Finite | None], Field(min_length=2, max_length=2)] | None = None
+    by: Literal["mean", "ratio", "logit", "bounded"] | None = None
     rule: Annotated[Rule | None, Field(discriminator="kind")] = None
     published: Finite | None = None
 
     @field_validator("against", mode="plain")
     @classmethod
     def _is_a_row_or_real(cls, found: object) -> object:
-        if found is None or found == REAL or isinstance(found, RowId):
+        if found is None or found in (REAL, BLURRED) or isinstance(found, RowId):
             return found
         if not isinstance(found, dict):
-            raise ValueError(f"experiment: found none in {found!r}; allowed: {REAL}, or a table like that of row")
+            allowed = f"{REAL}, {BLURRED}, or a table like that of row"
+            raise ValueError(f"experiment: found none in {found!r}; allowed: {allowed}")
         try:
             return RowId.model_validate(found)
         except ValidationError as error:
@@ -152,13 +153,11 @@ class ClaimTest(Strict):
     def _makes_sense(self) -> ClaimTest:
         if (self.against is None) != (self.relation is None):
             raise ValueError(f"relation: found {self.relation!r}; allowed: difference or ratio, just with against")
-        if self.over is not None and self.under is not None:
-            raise ValueError(f"over: found {self.over} beside under; allowed: one of them")
-        if isinstance(self.rule, Share) and self.over is None and self.under is None and self.against is not None:
-            raise ValueError("rule.kind: found 'share' of a relation; allowed: with over or under, a yes or no")
-        changed = [row.variant for row in self.rows if row.variant != PUBLISHED]
-        if isinstance(self.value, Latent) and changed:
-            raise ValueError(f"row.variant: found {changed[0]!r}; allowed for latent: {PUBLISHED!r}, which is explored")
+        low, high = self.inside or (0.0, 1.0)
+        if (low is None and high is None) or (low is not None and high is not None and low >= high):
+            raise ValueError(f"inside: found {self.inside}; allowed: [low, high], one of them may be null")
+        if isinstance(self.rule, Share) and not self.inside and self.against is not None:
+            raise ValueError("rule.kind: found 'share' of a relation; allowed: with inside, a yes or no")
         return self
 
     @property
@@ -168,48 +167,104 @@ class ClaimTest(Strict):
 
 
 class Claim(Strict):
-    """What a source says, in our words, and the tests that all have to hold.
+    """What a source says at a `place`, in our words, and the tests that all have to hold.
 
-    `needs`: the smallest scale whose budget decides it. Below that it is measured where its rows are run, not decided.
+    `reading`: whether the source states it or only implies it. `needs`: the smallest scale whose budget decides it.
+    `premise`: tests of what the claim supposes; where it is not met, the claim is not tested.
     """
 
     source: str
+    place: str
     says: str
+    reading: Literal["stated", "implied"] = "stated"
     needs: Literal["smoke", "laptop", "full"]
+    premise: list[ClaimTest] = Field(default_factory=list)
     tests: Annotated[list[ClaimTest], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _can_be_decided(self) -> Claim:
         if not any(test.rule for test in self.tests):
             raise ValueError("tests: found no rule; allowed: at least one test with a rule")
+        if any(test.rule is None for test in self.premise):
+            raise ValueError("premise: found a test without a rule; allowed: tests with a rule")
         return self
+
+    @property
+    def all_tests(self) -> list[ClaimTest]:
+        """Those of the premise first."""
+        return [*self.premise, *self.tests]
+
+    @property
+    def deciding(self) -> list[ClaimTest]:
+        """The tests with a rule, those of the premise among them."""
+        return [test for test in self.all_tests if test.rule]
 
     def decided_at(self, scale: str) -> bool:
         """Whether the budget of a scale, or of one with a name of its own, is enough for a verdict."""
         return scale not in SCALES or SCALES.index(scale) >= SCALES.index(self.needs)
 
+    def rule_digest(self) -> str:
+        """Changes with all that decides the verdict."""
+        said = [test.model_dump(mode="json", exclude={"label", "published"}, warnings=False) for test in self.deciding]
+        return hashlib.sha256(json.dumps([len(self.premise), said], sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Budget(Strict):
+    """What a source spent on an experiment: a row with less, or at another learning rate, has a reduced budget.
+
+    `G`, `D`: widths; `images` to learn from; None where it has none.
+    """
+
+    steps: Positive
+    batch: Positive
+    lr: Finite
+    G: Positive | None = None
+    D: Positive | None = None
+    images: Positive | None = None
+
+
+class Registered(Strict):
+    """The rule as it stood before any of the seeds that decide it was trained, and the first of those."""
+
+    rule: str
+    seeds: Annotated[int, Field(ge=0)]
+
 
 class Claims(Strict):
     """All of conf/claims.yaml."""
 
+    budgets: dict[Name, Budget]
     claims: dict[Name, Claim]
 
 
-def load(path: Path, params: Params) -> dict[str, Claim]:
+class Registry(Strict):
+    """All of conf/registered.yaml."""
+
+    registered: dict[Name, Registered]
+
+
+def load(path: Path, params: Params) -> Claims:
     """Read and check the claims; raises InputError naming the file, the key, what was found, what is allowed."""
-    claims = checked(path, Claims, read_yaml(path)).claims
-    for key, claim in claims.items():
+    found = checked(path, Claims, read_yaml(path))
+    if unknown := sorted(found.budgets.keys() ^ params.experiments.keys()):
+        raise InputError(f"{path}: budgets: found {unknown[0]!r} here or in params.yaml only; allowed: all experiments")
+    for key, claim in found.claims.items():
         try:
             _refuse_unfit(f"claims.{key}", claim, params)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from None
-    return claims
+    return found
+
+
+def registry(path: Path) -> dict[str, Registered]:
+    """The registered rules; none where the file is missing."""
+    return checked(path, Registry, read_yaml(path)).registered if path.exists() else {}
 
 
 def _refuse_unfit(where: str, claim: Claim, params: Params) -> None:
     if not claim.decided_at(params.scale):
         return  # a small scale may leave rows out
-    for i, test in enumerate(claim.tests):
+    for i, test in enumerate(claim.all_tests):
         for row in test.rows:
             if row not in params.rows:
                 allowed = ", ".join(sorted(map(str, params.rows)))
@@ -220,6 +275,6 @@ def _refuse_unfit(where: str, claim: Claim, params: Params) -> None:
 
 
 def _refuse_unknown(key: str, metric: str) -> None:
-    known = BY_NAME.keys() - set(OF_COMPONENTS)
+    known = BY_NAME.keys()
     if metric not in known and frechet([metric]) is None:
         raise ValueError(f"{key}: found {metric!r}; allowed: {', '.join(sorted(known))}")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from repligan.claims.rows import Change, ClaimTest, During, Latent, Snapshot, Variation
+from repligan.claims.rows import BLURRED, Change, ClaimTest, During, Progress, Settles, Snapshot, Variation
 from repligan.core.errors import InputError
 from repligan.core.files import arrays, usable
 from repligan.metrics.metric import FRECHET, frechet
@@ -24,11 +24,12 @@ class Unmeasured(InputError):
 
 @dataclass(frozen=True)
 class _OfRow:
-    """metric -> values [T, S], their steps [T], and what real data come to."""
+    """metric -> values [T, S], their steps [T], and what real data, and blurred ones, come to."""
 
     values: Mapping[str, np.ndarray]
     steps: Mapping[str, list[int]]
     real: Mapping[str, float]
+    blurred: Mapping[str, float]
 
 
 @dataclass
@@ -40,45 +41,56 @@ class Table:
 
     def values(self, where: str, test: ClaimTest, row: RowId) -> np.ndarray:
         """What a test asks for of each seed of `row`: [R]; raises Unmeasured, naming `where` it stands, if it lacks."""
-        value = test.value
-        if isinstance(value, Latent):
-            walked, _ = arrays(self.folder / row.experiment / "walk" / "values.safetensors")
-            return _pick(f"{where}.value.metric", walked, value.metric)
-        found = self._of(row)
+        value, found = test.value, self._of(row)
 
-        def over(metric: str, ends: list[float], key: str = "metric") -> np.ndarray:
-            recorded = _pick(f"{where}.value.{key}", found.values, metric).astype(float)
+        def part(metric: str, ends: list[float]) -> np.ndarray:
+            recorded = _pick(f"{where}.value.metric", found.values, metric).astype(float)
             first, last = (round(end * len(recorded)) for end in ends)
             return recorded[min(first, len(recorded) - 1) : max(last, first + 1)]
 
+        def at(metric: str, step: int | None) -> np.ndarray:
+            measured = _pick(f"{where}.value.metric", found.values, metric)
+            steps = _pick(f"{where}.value.metric", found.steps, metric)
+            step = steps[-1] if step is None and steps else step
+            if step not in steps:
+                raise Unmeasured(f"{where}.value.step: found {step}; allowed: {', '.join(map(str, steps))}")
+            one: np.ndarray = measured[steps.index(step)]
+            return one
+
         match value:
-            case Snapshot(metric=metric, step=step):
-                measured = _pick(f"{where}.value.metric", found.values, metric)
+            case Snapshot(metric=metric, step=step, over=unit):
+                measured = at(metric, step)
+                return measured / _pick(f"{where}.value.metric", found.blurred, metric) if unit else measured
+            case Progress(metric=metric, since=since):
                 steps = _pick(f"{where}.value.metric", found.steps, metric)
-                step = steps[-1] if step is None and steps else step
-                if step not in steps:
-                    raise Unmeasured(f"{where}.value.step: found {step}; allowed: {', '.join(map(str, steps))}")
-                at: np.ndarray = measured[steps.index(step)]
-                return at
-            case During(metric=metric, part=ends):
-                return over(metric, ends).mean(axis=0)
-            case Change(metric=metric, before=before, after=after):
-                return over(metric, after).mean(axis=0) - over(metric, before).mean(axis=0)
-            case Variation(metric=metric, than=than, part=ends):
-                of, beside = over(metric, ends), over(than, ends, "than")
+                nearest = min(steps, key=lambda step: abs(step - since * steps[-1]))
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    return (of.std(axis=0) / of.mean(axis=0)) / (beside.std(axis=0) / beside.mean(axis=0))
+                    return at(metric, None) / at(metric, nearest)
+            case Settles(metric=metric):
+                measured = _pick(f"{where}.value.metric", found.values, metric)
+                at_steps = np.array(_pick(f"{where}.value.metric", found.steps, metric))
+                stays = np.logical_and.accumulate((measured > 0.5)[::-1])[::-1]  # [T, S]: from here to the end
+                return np.where(stays[-1], at_steps[stays.argmax(axis=0)], at_steps[-1]).astype(float)
+            case During(metric=metric, part=ends):
+                return part(metric, ends).mean(axis=0)
+            case Change(metric=metric, before=before, after=after):
+                return part(metric, after).mean(axis=0) - part(metric, before).mean(axis=0)
+            case Variation(metric=metric, part=ends):
+                recorded = part(metric, ends)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    return recorded.std(axis=0) / recorded.mean(axis=0)
 
     def real(self, where: str, test: ClaimTest) -> float:
-        """The metric of real data in the place of G's, the mean over the repeats."""
-        return _pick(f"{where}.value.metric", self._of(test.row).real, test.value.metric)
+        """The metric of real data in the place of G's, or of blurred real data: the mean over the repeats."""
+        of = self._of(test.row)
+        return _pick(f"{where}.value.metric", of.blurred if test.against == BLURRED else of.real, test.value.metric)
 
     def _of(self, row: RowId) -> _OfRow:
         path = self.folder / row.experiment / f"{row.variant}.safetensors"
         if path not in self._read:
             values, note = arrays(path)
             with usable(path):
-                self._read[path] = _OfRow(values, dict(note["steps"]), dict(note["real"]))
+                self._read[path] = _OfRow(values, dict(note["steps"]), dict(note["real"]), dict(note["blurred"]))
         return self._read[path]
 
 

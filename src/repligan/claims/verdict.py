@@ -1,4 +1,7 @@
-"""Values over seeds -> interval -> verdict."""
+"""Values over seeds -> what they say of a parameter -> verdict.
+
+A verdict errs by one bound only, so bounds are one-sided, and hold however often one looks (see metrics/anytime.py).
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,82 @@ from typing import Final, Literal
 
 import numpy as np
 
-from repligan.claims.rows import REAL, Above, Below, ClaimTest, Rule, Share, Within
-from repligan.metrics.intervals import interval, paired_shares, wilson
-from repligan.metrics.metric import Interval
+from repligan.claims.rows import Above, Below, ClaimTest, Rule, Share, Within
+from repligan.metrics import anytime
+from repligan.metrics.metric import Interval, metric
 
-Verdict = Literal["holds", "holds for some seeds", "does not hold", "not decided at this budget"]
+Verdict = Literal[
+    "holds", "holds for some seeds", "does not hold", "not tested: its premise is not met", "not decided at this budget"
+]
 HOLDS: Final = "holds"
 SOME: Final = "holds for some seeds"
 FAILS: Final = "does not hold"
+UNMET: Final = "not tested: its premise is not met"
 OPEN: Final = "not decided at this budget"
+POINTS = 24  # at which the growth of evidence is looked at
+LEAST = 8  # seeds below which nothing is decided
 
 
-def verdict(rule: Rule, found: Interval) -> Verdict:
-    """What an interval says of a rule; an interval that holds a bound of the rule decides nothing."""
-    if "lo" not in found:
+def evidence(test: ClaimTest, values: np.ndarray, against: np.ndarray | None) -> anytime.Sequence | None:
+    """What `values` [R], or their relation to `against`, say of a test's parameter; None where nothing can be said.
+
+    Yes or no: the share of yes. Ratios: their geometric mean. Yes less yes, and values with a range: the mean, by
+    betting. All others: the mean. A test may say what else it knows of its values (`by`).
+    """
+    found = answered(test, related(test, values, against))
+    if len(found) < LEAST or not np.isfinite(found).all():
+        return None
+    if found.dtype == bool:
+        return anytime.share(int(found.sum()), len(found))
+    both = against is not None and values.dtype == bool and against.dtype == bool
+    known = metric(test.value.metric)
+    bounded = test.against is None and known.high is not None and known.low is not None
+    by = test.by or ("ratio" if test.relation == "ratio" else "bounded" if bounded or both else "mean")
+    match by:
+        case "mean":
+            return anytime.centre(found)
+        case "ratio":
+            return anytime.ratio(found) if (found > 0).all() else None
+        case "logit":
+            return anytime.logit_mean(found) if ((found > 0) & (found < 1)).all() else None
+        case "bounded":
+            low, high = (-1.0, 1.0) if both or known.low is None or known.high is None else (known.low, known.high)
+            return anytime.bounded_mean(found.astype(float), low, high)
+
+
+def verdict(rule: Rule, found: anytime.Sequence | None, alpha: float, tests: int) -> Verdict:
+    """What evidence says of a rule: wrongly "holds" with a probability of at most `alpha`, "does not" of 1 / `tests`.
+
+    A claim holds if all of its `tests` do, which is no easier for more of them; it fails if one does.
+    """
+    if found is None:
         return OPEN
-    lo, hi = found["lo"], found["hi"]
+    lower, upper = found.bounds(alpha)
+    over, under = found.bounds(alpha / tests)
     match rule:
         case Share(most=most):
-            if 1 - most < lo and hi < most:
+            if 1 - most < lower and upper < most:
                 return SOME
-            return HOLDS if lo >= most else FAILS if hi <= 1 - most else OPEN
+            return HOLDS if lower >= most else FAILS if under <= 1 - most else OPEN
         case Above(than=than):
-            return HOLDS if lo > than else FAILS if hi < than else OPEN
+            return HOLDS if lower > than else FAILS if under < than else OPEN
         case Below(than=than):
-            return HOLDS if hi < than else FAILS if lo > than else OPEN
+            return HOLDS if upper < than else FAILS if over > than else OPEN
         case Within(low=low, high=high):
-            return HOLDS if low <= lo and hi <= high else FAILS if hi < low or lo > high else OPEN
+            over, under = found.bounds(alpha / tests / 2)  # it may fail on either side
+            return HOLDS if low <= lower and upper <= high else FAILS if under < low or over > high else OPEN
 
 
-def combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict of a claim all of whose tests have to hold: one that fails decides, then one that is open."""
+def combine(verdicts: Sequence[Verdict], premise: Sequence[Verdict] = ()) -> Verdict:
+    """The verdict of a claim all of whose tests have to hold: one that fails decides, then one that is open.
+
+    A premise comes first: unless it holds, nothing is concluded.
+    """
+    if any(one in (FAILS, SOME) for one in premise):
+        return UNMET
     deciding: tuple[Verdict, ...] = (FAILS, OPEN, SOME)
+    if any(one == OPEN for one in premise):
+        return OPEN
     return next((kind for kind in deciding if kind in verdicts), HOLDS)
 
 
@@ -52,34 +99,52 @@ def related(test: ClaimTest, values: np.ndarray, against: np.ndarray | None) -> 
 
 
 def answered(test: ClaimTest, values: np.ndarray) -> np.ndarray:
-    """`values` [R], or whether each lies `over` or `under` what the test says."""
-    if test.over is not None:
-        return values > test.over
-    return values < test.under if test.under is not None else values
+    """`values` [R], or whether each lies `inside` what the test says."""
+    if test.inside is None:
+        return values
+    low, high = (np.inf * sign if end is None else end for end, sign in zip(test.inside, (-1, 1), strict=True))
+    return (values >= low) & (values <= high)
 
 
-def estimate(test: ClaimTest, values: np.ndarray, against: np.ndarray | None, confidence: float) -> Interval:
-    """Interval of the mean of a test's values; of ratios of two rows the geometric mean, without bounds at a zero.
-
-    Where some values are not finite it is the mean of the others only; nothing at all where none is.
-    """
-    found = related(test, values, against)
-    finite = np.isfinite(found)
-    if not finite.all():
-        return {"mean": float(answered(test, found[finite]).mean())} if finite.any() else {}
+def estimate(test: ClaimTest, found: np.ndarray) -> float:
+    """The estimate of a test's parameter from finite values [R]: mean, share, or of ratios the geometric mean."""
     found = answered(test, found)
-    if against is not None and test.against != REAL and found.dtype != bool:
-        if test.relation == "ratio":
-            if not (found > 0).all():
-                return {"mean": float(found.mean())}
-            return {end: float(np.exp(value)) for end, value in interval(np.log(found), confidence).items()}
-        if values.dtype == against.dtype == bool:
-            return paired_shares(values, against, confidence)
-    return interval(found, confidence)
+    if (test.by or test.relation) == "ratio" and found.dtype != bool and (found > 0).all():
+        return float(np.exp(np.log(found).mean()))
+    return float(found.mean())
 
 
-def quantile(published: float, values: np.ndarray, confidence: float) -> Interval:
+def interval(test: ClaimTest, found: np.ndarray, says: anytime.Sequence | None, alpha: float) -> Interval:
+    """mean, and where there is evidence lo and hi, each wrong with a probability of at most `alpha`."""
+    finite = found[np.isfinite(found)]
+    if not len(finite):
+        return {}
+    value = {"mean": estimate(test, finite)}
+    bounds = says.bounds(alpha) if says else ()
+    ends = {end: float(one) for end, one in zip(("lo", "hi"), bounds, strict=False) if np.isfinite(one)}
+    return value | ends
+
+
+def growth(test: ClaimTest, values: np.ndarray, against: np.ndarray | None, alpha: float) -> np.ndarray:
+    """How the estimate and its bounds changed as seeds were added: [4, N], rows number of seeds, estimate, lo, hi.
+
+    Six digits, for the last ones differ between CPU models; an end without a bound is not a number.
+    """
+    points = np.unique(np.geomspace(LEAST, max(LEAST, len(values)), POINTS).round().astype(int))
+    found = []
+    for num in points[points <= len(values)]:
+        parts = values[:num], None if against is None else against[:num]
+        says = evidence(test, *parts)
+        one = interval(test, related(test, *parts), says, alpha)
+        found.append([float(num), *(one.get(end, np.nan) for end in ("mean", "lo", "hi"))])
+    return np.array([[float(f"{x:.6g}") for x in row] for row in found]).reshape(-1, 4).T
+
+
+def quantile(published: float, values: np.ndarray, alpha: float) -> Interval:
     """Where the published value lies among the seeds: share below it, an equal one counting half."""
     below = int((values < published).sum()) + int((values == published).sum()) / 2
-    lo, hi = wilson(below, len(values), confidence)
-    return {"mean": below / len(values), "lo": lo, "hi": hi}
+    value = {"mean": below / len(values)}
+    if len(values) < LEAST:
+        return value
+    lower, upper = anytime.share(below, len(values)).bounds(alpha)
+    return value | {"lo": float(lower), "hi": float(upper)}

@@ -1,7 +1,8 @@
 """How generated images compare with real ones, on an extractor's features, beside real images and beside noise.
 
 Each of `repeats` measurements takes its own random half of the real images and its own z. The floor puts the other
-half in the place of G's images, the ceiling uniform noise, at the same number of images a side.
+half in the place of G's images, the ceiling uniform noise, at the same number of images a side. Blurred ones are
+the other half at half the resolution and back: a loss of known size, which every number of images can be held against.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from repligan.metrics.neighbours import memorised, nearest, prdc, radii
 
 Stats = dict[str, np.ndarray]
 STANDARD = "extractor.pth"
+DARK = 0.1  # share of real images whose middle counts as dark
 
 
 @dataclass
 class Half:
-    """Images on one side of a comparison: what the extractor sees in them, their luma [N], and to the nearest
-    training image the distance [N]."""
+    """Images on one side of a comparison: what the extractor sees in them, their luma and that of their middle
+    [N, 2], and to the nearest training image the distance [N]."""
 
     seen: Features
     luma: torch.Tensor
@@ -60,6 +62,8 @@ class Comparison:
     net: FeatureExtractor
     train: Features
     luma: torch.Tensor
+    blurred_train: Features
+    blurred_luma: torch.Tensor
     heldout: torch.Tensor
     factors: dict[str, list[str]]
     _real: dict[int, Real] = field(default_factory=dict)
@@ -81,6 +85,11 @@ class Comparison:
         repeats = range(self.config.repeats)
         return self._statistics(self._half_of_train(self.rows(repeat, other=True)) for repeat in repeats)
 
+    def blurred(self) -> Stats:
+        """Statistics [repeats] of real images at half the resolution against real; `copied` means nothing there."""
+        rows = [self.rows(repeat, other=True) for repeat in range(self.config.repeats)]
+        return self._statistics(Half(self.blurred_train[one], self.blurred_luma[one], self.heldout) for one in rows)
+
     def ceiling(self, shape: tuple[int, ...]) -> Stats:
         """Statistics [repeats] of uniform noise, images of `shape` [C, H, W], against real."""
         noise = (
@@ -99,7 +108,7 @@ class Comparison:
 
     def _half_of_new(self, img: np.ndarray) -> Half:
         seen = extract(self.net, img)
-        return Half(seen, luminance(torch.from_numpy(img)), nearest(seen.features, self.train.features))
+        return Half(seen, _luma(img), nearest(seen.features, self.train.features))
 
     def _statistics(self, sides: Iterable[Half]) -> Stats:
         rows = [self._one(side, self.real(repeat)) for repeat, side in enumerate(sides)]
@@ -117,7 +126,8 @@ class Comparison:
             "density": near["density"],
             "covered": near["coverage"],
             "copied": memorised(side.copied, self.heldout),
-            "luma": float(side.luma.double().mean()),
+            "luma": float(side.luma[:, 0].mean()),
+            "dark": float((side.luma[:, 1] < np.quantile(real.half.luma[:, 1].numpy(), DARK)).double().mean()),
         }
         scores = [classifier_score(one) for one in side.seen.logits]
         if self.factors or isinstance(self.config, InceptionReference):
@@ -147,10 +157,34 @@ def make(config: ImageReference, processed: Path, out: Path, device: torch.devic
         net, learned = Inception(out / STANDARD, device), {"task": "ImageNet", "layer": f"pool3, {LAYER} features"}
     train = extract(net, img)
     apart = nearest(extract(net, heldout).features, train.features)
-    luma = torch.cat([luminance(torch.from_numpy(img[i : i + AT_ONCE].copy())) for i in range(0, len(img), AT_ONCE)])
-    seen = {"features": train.features, "logits": torch.cat(train.logits, dim=1), "luma": luma, "heldout": apart}
+    blurry = blur(img)
+    found = {"": (train, _luma(img)), "blurred_": (extract(net, blurry), _luma(blurry))}
+    seen = {"heldout": apart}
+    for name, (one, luma) in found.items():
+        seen |= {f"{name}features": one.features, f"{name}logits": torch.cat(one.logits, dim=1), f"{name}luma": luma}
     write_bytes(out / "features.safetensors", to_bytes(seen, list(factors.items())))
-    return Comparison(config, net, train, luma, apart, factors), _card(config, out) | learned
+    return Comparison(config, net, *found[""], *found["blurred_"], apart, factors), _card(config, out) | learned
+
+
+def blur(img: np.ndarray) -> np.ndarray:
+    """uint8 [N, C, H, W], H and W even: each square of four pixels becomes their mean, rounded up at a half."""
+    num, channels, height, width = img.shape
+    small = np.empty((num, channels, height // 2, width // 2), np.uint8)
+    for i in range(0, num, AT_ONCE):
+        four = img[i : i + AT_ONCE].reshape(-1, channels, height // 2, 2, width // 2, 2)
+        small[i : i + AT_ONCE] = (four.sum(axis=(3, 5), dtype=np.uint16) + 2) // 4
+    return small.repeat(2, axis=2).repeat(2, axis=3)
+
+
+def _luma(img: np.ndarray) -> torch.Tensor:
+    """uint8 [N, C, H, W] -> mean luminance of the whole image and of its middle, float64 [N, 2]."""
+    quarter = img.shape[2] // 4
+    parts = []
+    for i in range(0, len(img), AT_ONCE):
+        part = torch.from_numpy(img[i : i + AT_ONCE].copy())
+        middle = part[:, :, quarter : 3 * quarter, quarter : 3 * quarter]
+        parts.append(torch.stack([luminance(part), luminance(middle)], dim=1))
+    return torch.cat(parts)
 
 
 def _taught(
@@ -206,8 +240,11 @@ def read(config: ImageReference, folder: Path, device: torch.device) -> Comparis
         net = taught.to(device).eval()
     else:
         net, sizes = Inception(folder / STANDARD, device), [found["logits"].shape[1]]
-    train = Features(found["features"], found["logits"].split(sizes, dim=1))
-    return Comparison(config, net, train, found["luma"], found["heldout"], dict(factors))
+    sides = [
+        (Features(found[f"{of}features"], found[f"{of}logits"].split(sizes, dim=1)), found[f"{of}luma"])
+        for of in ("", "blurred_")
+    ]
+    return Comparison(config, net, *sides[0], *sides[1], found["heldout"], dict(factors))
 
 
 def _labels(processed: Path, split: str, img: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,8 @@ def measure_of(
         case "images":
             assert not isinstance(reference, DrawsReference)
             compared = comparison.read(reference, folder, device)
-            return image_measure(experiment, compared, load_array(processed / "heldout.npy"))
+            train, heldout = (load_array(processed / f"{part}.npy")[:JUDGED] for part in ("train", "heldout"))
+            return image_measure(experiment, compared, train, heldout)
 
 
 def _even(experiment: Experiment, seeds: range, real: np.ndarray, num: int) -> Measure:
@@ -128,11 +130,11 @@ def _pattern(experiment: Experiment, seeds: range, bounds: np.ndarray, num: int)
     return measure
 
 
-def image_measure(experiment: Experiment, compared: Comparison, heldout: np.ndarray) -> Measure:
-    """The measurement of an image GAN; `heldout`: uint8 [M, C, H, W] that D never saw."""
+def image_measure(experiment: Experiment, compared: Comparison, train: np.ndarray, heldout: np.ndarray) -> Measure:
+    """The measurement of an image GAN; D is tried on images uint8 [M, C, H, W] that it saw and never saw."""
     num, repeats = compared.config.num, compared.config.repeats
     fixed = fixed_z(experiment.z, 0, GRID)
-    unseen = normalise(heldout[: min(num, JUDGED)])[None]
+    seen, unseen = (normalise(img[: min(num, len(heldout), len(train))])[None] for img in (train, heldout))
 
     def measure(G: torch.nn.Module, D: torch.nn.Module) -> tuple[Stats, torch.Tensor]:
         def generate(repeat: int) -> torch.Tensor:
@@ -142,25 +144,64 @@ def image_measure(experiment: Experiment, compared: Comparison, heldout: np.ndar
         made = [generate(repeat) for repeat in range(repeats)]
         stats = compared.score(made)
         if experiment.loss.is_probability:
-            accuracy = [heldout_accuracy(D, unseen, one[None, : unseen.shape[1]], experiment.batch) for one in made]
-            stats["acc_D_heldout"] = np.array(accuracy)
+            judged = [judge(D, seen, unseen, one[None, : unseen.shape[1]], experiment.batch) for one in made]
+            stats |= {key: np.array([one[key] for one in judged]) for key in judged[0]}
         return stats, denormalise(sample(G, fixed)[0])
 
     return measure
 
 
-@torch.no_grad()
-def heldout_accuracy(D: torch.nn.Module, real_img: torch.Tensor, gen_img: torch.Tensor, batch: int) -> float:
-    """Share that D tells right of held-out and of generated images [1, N, C, H, W], either weighing the same.
+def judge(
+    D: torch.nn.Module, seen: torch.Tensor, unseen: torch.Tensor, gen_img: torch.Tensor, batch: int
+) -> dict[str, float]:
+    """How D, whose logits tell probabilities, does on real images that it saw and never saw and on generated ones.
 
+    All [1, N, C, H, W]. acc_D_heldout: share of unseen and generated ones that it tells right, either weighing the
+    same; gap_D: share of seen real ones that it calls real, less that of unseen ones; extreme_D: mean size of its
+    logits of unseen and generated ones; steep_D: mean norm of the gradient of its logit by a generated image, which is
+    what G learns from; dead_D: share of its units that hand no gradient on for any generated image.
     In whole batches of one kind and with their statistics in batch normalisation, as D was trained.
     """
-    device, size = next(D.parameters()).device, min(batch, real_img.shape[1])
-    sides = []
-    for img, is_real in ((real_img, True), (gen_img, False)):
-        whole = img[:, : img.shape[1] // size * size].split(size, dim=1)
-        sides.append(np.mean([((D(part.to(device)) > 0) == is_real).double().mean().item() for part in whole]))
-    return float(np.mean(sides))
+    device, size = next(D.parameters()).device, min(batch, unseen.shape[1])
+
+    def logits(img: torch.Tensor) -> torch.Tensor:
+        whole = img[:, : img.shape[1] // size * size].to(device).split(size, dim=1)
+        return torch.cat([D(part) for part in whole], dim=1)
+
+    with torch.no_grad():
+        of_seen, of_unseen = logits(seen), logits(unseen)
+    gen_img = gen_img.to(device).detach().requires_grad_()
+    alive, hooks = _watch_units(D)
+    of_gen = logits(gen_img)
+    (slopes,) = torch.autograd.grad(of_gen.sum(), gen_img)
+    for hook in hooks:
+        hook.remove()
+    right = [(side > 0) == is_real for side, is_real in ((of_unseen, True), (of_gen, False))]
+    norms = slopes[0].detach().double().square().sum(dim=(1, 2, 3)).cpu().numpy() ** 0.5
+    units = np.concatenate([one.flatten().numpy() for one in alive.values()]) if alive else np.ones(1)
+    return {
+        "acc_D_heldout": float(np.mean([one.double().mean().item() for one in right])),
+        "gap_D": float((of_seen > 0).double().mean() - (of_unseen > 0).double().mean()),
+        "extreme_D": float(np.mean([one.detach().double().abs().mean().item() for one in (of_unseen, of_gen)])),
+        "steep_D": float(norms.mean()),
+        "dead_D": float(1 - units.mean()),
+    }
+
+
+def _watch_units(D: torch.nn.Module) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    """Of each rectifier of D by name, whether its units [C, H, W] hand a gradient on for any image from now on."""
+    alive: dict[str, torch.Tensor] = {}
+
+    def watch(name: str, slope: float) -> Callable[..., None]:
+        def hook(layer: torch.nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
+            passes = (inputs[0].detach() > 0).any(dim=0).cpu() | (slope > 0)
+            alive[name] = alive[name] | passes if name in alive else passes
+
+        return hook
+
+    rectifiers = [(name, one) for name, one in D.named_modules() if isinstance(one, torch.nn.LeakyReLU | torch.nn.ReLU)]
+    hooks = [one.register_forward_hook(watch(name, getattr(one, "negative_slope", 0.0))) for name, one in rectifiers]
+    return alive, hooks
 
 
 def every_z(noise: Noise) -> torch.Tensor | None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from repligan.core.progress import Progress
+from repligan.core.randomness import rng
 from repligan.data.batches import denormalise
 from repligan.evaluation.comparison import Comparison
 from repligan.evaluation.extractor import AT_ONCE, Features, extract
@@ -79,7 +80,9 @@ def scores(G: torch.nn.Module, noise: Noise, walk: Walk, comparison: Comparison)
     """What the components move and where the results of arithmetic lie: JSON-able means with intervals, and values.
 
     Values, float64: "shift" and "factors_moved" of each component; "nearer <operation>" of each pair of latents, how
-    much nearer the result's image is to both parents' than a stranger's.
+    much nearer the result's image is to both parents' than a stranger's. Of this G, [1]: "mix", the mean over pairs of
+    how much nearer A + B is to the parent that it is less like; "entangled", the share of components that move two
+    or more factors, and "entangled_random", the same of random directions of equal length.
     """
     found, values = _components(G, noise, walk, comparison)
     table, nearer = _arithmetic(G, noise, walk, comparison)
@@ -96,19 +99,37 @@ def _components(
     z = fixed_z(noise, 0, walk.num, "moved_z")[0]
     stranger = _seen(G, fixed_z(noise, 0, walk.num, "stranger_z")[0], comparison)
     unit = float(_distance(_seen(G, z, comparison), stranger).mean()) or 1.0  # 0: a G of one image
-    moves, shifts, counts = [], [], []
+    moves, shifts, counts, by_chance = [], [], [], []
     progress = Progress("exploring components", noise.dim)
+
+    def changed(ends: torch.Tensor) -> tuple[Features, Features, list[float]]:
+        low, high = (_seen(G, end, comparison) for end in ends.unbind(1))
+        return low, high, (low.values != high.values).double().mean(dim=0).tolist() if comparison.factors else []
+
     for component in range(noise.dim):
-        low, high = (_seen(G, end, comparison) for end in traverse(z, component, walk.reach, 2).unbind(1))
-        changed = (low.values != high.values).double().mean(dim=0).tolist() if comparison.factors else []
+        low, high, moved = changed(traverse(z, component, walk.reach, 2))
         shift = float(_distance(low, high).mean() / unit)
-        moves.append({"shift": shift} | dict(zip(comparison.factors, changed, strict=True)))
+        moves.append({"shift": shift} | dict(zip(comparison.factors, moved, strict=True)))
         shifts.append(shift)
-        counts.append(sum(share >= MOVED for share in changed))
+        counts.append(sum(share >= MOVED for share in moved))
+        if comparison.factors:
+            by_chance.append(sum(share >= MOVED for share in changed(_elsewhere(z, component, walk.reach))[2]))
         progress(component + 1)
-    values = {"shift": np.array(shifts)} | ({"factors_moved": np.array(counts, float)} if comparison.factors else {})
-    table = {"moves": moves, **{key: interval(one) for key, one in values.items()}}
+    values = {"shift": np.array(shifts)}
+    if comparison.factors:
+        values |= {"factors_moved": np.array(counts, float)}
+        for name, found in (("entangled", counts), ("entangled_random", by_chance)):
+            values[name] = np.array([np.mean([count >= 2 for count in found])])
+    table = {"moves": moves, **{key: interval(one) for key, one in values.items() if not key.startswith("entangled")}}
     return table, {key: torch.from_numpy(one) for key, one in values.items()}
+
+
+def _elsewhere(z: torch.Tensor, component: int, reach: float) -> torch.Tensor:
+    """z [M, dim] -> [M, 2, dim]: moved along a random direction as far as a traversal of one component moves it."""
+    drawn = rng(component, "direction").normal(size=z.shape[1])
+    step = torch.from_numpy((drawn / (drawn @ drawn) ** 0.5 * reach).astype(np.float32))
+    along = (z @ step / reach)[:, None] * step / reach  # the traversal too sets a coordinate, and does not add to it
+    return torch.stack([z - along - step, z - along + step], dim=1)
 
 
 def _arithmetic(
@@ -132,7 +153,9 @@ def _arithmetic(
             like = ((one.values == A.values) | (one.values == B.values)).double().mean(dim=1)
             row["inherits"] = interval(like.numpy())
         table[name] = row
-    return table, {f"nearer {name}": apart["stranger"] - apart[name] for name in names[:-1]}
+    gains = [(_distance(seen[-1], parent) - _distance(seen[2], parent)) / unit for parent in (A, B)]
+    nearer = {f"nearer {name}": apart["stranger"] - apart[name] for name in names[:-1]}
+    return table, nearer | {"mix": torch.minimum(*gains).mean()[None]}
 
 
 def _seen(G: torch.nn.Module, z: torch.Tensor, comparison: Comparison) -> Features:

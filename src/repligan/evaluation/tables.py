@@ -27,7 +27,8 @@ LAST = 0.1  # share of a training over which its final losses are averaged
 class RowResult:
     """All trials of a row. history: metric -> [L, S] every `log_every`; stats: metric -> [T, R] at `steps`.
 
-    R are seeds, or of one seed draws of z and of the real half. alarms: of the first seed's training.
+    R are seeds, or of one seed draws of z and of the real half. alarms: of the first seed's training. walked: scores
+    of the latent space [S] of the last snapshot.
     """
 
     experiment: Experiment
@@ -35,6 +36,7 @@ class RowResult:
     history: Stats
     stats: Stats
     alarms: list[dict[str, Any]] = field(default_factory=list)
+    walked: Stats = field(default_factory=dict)
 
     def at(self, step: int) -> dict[str, dict[str, float]]:
         """metric -> mean and interval at a snapshot."""
@@ -60,7 +62,8 @@ def joined(experiment: Experiment, trials: Sequence[RowResult]) -> RowResult:
         key: np.concatenate([_a_column_a_seed(one, key, len(trials)) for one in trials], axis=1) for key in first.stats
     }
     history = {key: np.concatenate([one.history[key] for one in trials], axis=1) for key in first.history}
-    return RowResult(experiment, first.steps, history, stats, first.alarms)
+    walked = {key: np.concatenate([one.walked[key] for one in trials]) for key in first.walked}
+    return RowResult(experiment, first.steps, history, stats, first.alarms, walked)
 
 
 def _a_column_a_seed(result: RowResult, key: str, trials: int) -> np.ndarray:
@@ -69,16 +72,19 @@ def _a_column_a_seed(result: RowResult, key: str, trials: int) -> np.ndarray:
     return values.mean(axis=1, keepdims=True) if several else values
 
 
-def values(result: RowResult, real: Mapping[str, float]) -> bytes:
+def values(result: RowResult, real: Mapping[str, float], blurred: Mapping[str, float]) -> bytes:
     """The table of a row as safetensors: metric -> [T, S], a value a step and seed; steps by metric, the row and what
-    `real` data come to in the header."""
+    `real` data and `blurred` ones come to in the header."""
     recorded = [(i + 1) * result.experiment.log_every for i in range(len(next(iter(result.history.values()))))]
     measured = {
         key: found if result.experiment.stacked or found.shape[1] == result.experiment.seeds else found.mean(1)[:, None]
         for key, found in result.stats.items()
     }
+    measured |= {key: found[None] for key, found in result.walked.items()}
     steps = {**dict.fromkeys(result.history, recorded), **dict.fromkeys(measured, result.steps)}
-    note = {"row": result.experiment.model_dump(mode="json"), "steps": steps, "real": dict(real)}
+    steps |= dict.fromkeys(result.walked, result.steps[-1:])
+    row = result.experiment.model_dump(mode="json")
+    note = {"row": row, "steps": steps, "real": dict(real), "blurred": dict(blurred)}
     return array_bytes({**result.history, **measured}, note)
 
 

@@ -55,10 +55,11 @@ FRECHET = Metric(
 )  # of an extractor and a number of images: fd_<extractor>_<num>
 KNOWN = (
     _share("even_rate", "even numbers, over all 128 z", "up"),
-    _share("all_even", "seeds with 16 of 16 samples even", "up"),
+    _share("all_even", "seeds with 10 of 10 samples even", "up"),
     _share("coverage", "of the 64 even numbers that appear", "up"),
     Metric("tv", "distance to the uniform distribution (total variation)", better="down", high=1.0, alone=True),
-    Metric("distinct", "different numbers among 16 samples", better="up", low=1.0, high=16.0, alone=True),
+    Metric("distinct", "different numbers among 10 samples", better="up", low=1.0, high=10.0, alone=True),
+    Metric("evens", "even numbers among 10 samples", better="up", high=10.0, alone=True),
     _share("match", "seeds that say 1010 (threshold 0.5)", "up"),
     _share("inside", "seeds inside the real ranges", "up"),
     *(_share(f"inside_{i}", f"seeds whose {bit} output is inside its real range", "up") for i, bit in enumerate(BITS)),
@@ -75,6 +76,7 @@ KNOWN = (
     _share("covered", "coverage: real images with a generated one near", "up"),
     _share("copied", "nearer to a training image than 95 % of held-out ones", "down"),
     Metric("luma", "mean luminance, 0 to 1", high=1.0, alone=True),
+    _share("dark", "images whose middle is darker than nine of ten real ones'"),
     Metric("class_score", "classifier score (1 to the number of classes)", better="up", low=1.0),
     Metric(
         "class_tv", "distance to the real class shares (total variation)", better="down", high=1.0, relative=0.5,
@@ -88,11 +90,18 @@ KNOWN = (
     _share("acc_D", "share that D tells right"),
     Metric("auc_D", "how well D orders real above generated (AUC, 0.5: a guess)", high=1.0),
     _share("acc_D_heldout", "share of held-out and of new images that D tells right"),
+    Metric("gap_D", "real images that D calls real: of those it saw, less of those it never saw", low=-1.0, high=1.0),
+    Metric("extreme_D", "size of D's logits, held-out and generated images"),
+    Metric("steep_D", "gradient of D's logit by a generated image"),
+    _share("dead_D", "units of D that hand no gradient on", "down"),
     Metric("spread", "variance of a batch of G's images over the real one's"),
     _share("twins", "share of a batch that nearly equals another image of it", "down"),
     Metric("grad_G", "squared gradient of G"),
     Metric("shift", "shift by one component, end to end"),
     Metric("factors_moved", "factors that one component moves"),
+    Metric("mix", "how much nearer A + B is to its less like parent than a stranger", low=None),
+    _share("entangled", "components of z that move two or more factors"),
+    _share("entangled_random", "random directions that move two or more factors"),
 )  # fmt: skip
 BY_NAME = {metric.name: metric for metric in KNOWN}
 

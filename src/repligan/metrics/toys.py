@@ -6,7 +6,7 @@ import numpy as np
 
 from repligan.core.randomness import rng
 
-FEW = 16  # samples of an `even` G that are looked at as the article does
+FEW = 10  # samples of an `even` G that are looked at as the article does
 PATTERN = np.array([1, 0, 1, 0], dtype=bool)
 
 
@@ -15,7 +15,7 @@ def even_statistics(values: np.ndarray, sampled: np.ndarray, real: np.ndarray) -
 
     even_rate: share of even numbers; coverage: share of the `real` integers that appear; tv: total
     variation distance to the uniform distribution on `real`; all_even: whether all sampled are even;
-    distinct: how many different numbers are among the sampled.
+    evens: how many of them are; distinct: how many different numbers are among the sampled.
     """
     size = int(max(values.max(), real.max())) + 1
     counts = np.stack([np.bincount(row, minlength=size) for row in values])
@@ -26,6 +26,7 @@ def even_statistics(values: np.ndarray, sampled: np.ndarray, real: np.ndarray) -
         "coverage": (counts[:, real] > 0).mean(axis=1),
         "tv": np.abs(counts / values.shape[1] - wanted).sum(axis=1) / 2,
         "all_even": (sampled % 2 == 0).all(axis=1),
+        "evens": (sampled % 2 == 0).sum(axis=1).astype(np.float64),
         "distinct": np.array([len(np.unique(row)) for row in sampled], dtype=np.float64),
     }
 

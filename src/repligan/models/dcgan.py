@@ -34,12 +34,14 @@ def batch_norm(n: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(n, eps=1e-5, momentum=0.1)
 
 
-def init_normal(network: nn.Module, rng: np.random.Generator) -> None:
-    """Every kernel N(0, .02), every bias 0 (Radford et al. 2016, section 4)."""
+def start(network: nn.Module, rng: np.random.Generator, init: str = "normal") -> None:
+    """Every kernel N(0, .02) (Radford et al. 2016, section 4), or `uniform` as torch's layers start; every bias 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            drawn = rng.normal(0.0, 0.02, tuple(layer.weight.shape)).astype(np.float32)
-            layer.weight.data = torch.from_numpy(drawn)
+            shape = tuple(layer.weight.shape)
+            reach = layer.weight[0].numel() ** -0.5
+            drawn = rng.normal(0.0, 0.02, shape) if init == "normal" else rng.uniform(-reach, reach, shape)
+            layer.weight.data = torch.from_numpy(drawn.astype(np.float32))
             if layer.bias is not None:
                 layer.bias.data.zero_()
 
@@ -78,7 +80,7 @@ class Generator(nn.Module):
             conv_transpose(outwards[-1], channels, config.kernel, config.bias),
             nn.Tanh(),
         )
-        init_normal(self, rng)
+        start(self, rng, config.init)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.net(z[0])[None]
@@ -97,7 +99,7 @@ class Discriminator(nn.Module):
             nn.Flatten(),
             nn.Linear(inwards[-1] * config.start**2, 1),
         )
-        init_normal(self, rng)
+        start(self, rng, config.init)
 
     def forward(self, img: torch.Tensor) -> torch.Tensor:
         return self.net(img[0])[None]

@@ -22,6 +22,8 @@ class TrainingNoise(Protocol):
 
 def training_noise(noise: Noise, seeds: Sequence[int], batch: int) -> TrainingNoise:
     """All z of a training of `seeds`."""
+    if noise.pool:
+        return Pool(training_noise(noise.model_copy(update={"pool": None}), seeds, batch), noise.pool)
     match noise.kind:
         case "constant":
             return Constant(torch.full((len(seeds), batch, noise.dim), noise.low))
@@ -39,6 +41,16 @@ class Constant:
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return self.z
+
+
+class Pool:
+    """The first `num` batches, in turn."""
+
+    def __init__(self, noise: TrainingNoise, num: int):
+        self.noise, self.num = noise, num
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.noise[index % self.num]
 
 
 def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:

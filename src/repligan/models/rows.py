@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from repligan.core.rows import Finite, Size, Strict
+from repligan.core.rows import Finite, Positive, Size, Strict
 from repligan.data.rows import Dataset, ImagesForm
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class Noise(Strict):
-    """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low."""
+    """Input of G. `bits`: 0 or 1; `uniform`: [low, high); `normal`: mean low, std high; `constant`: low.
+
+    `pool`: how many batches are drawn and used in turn; by default each batch is new.
+    """
 
     kind: Literal["bits", "uniform", "normal", "constant"]
     dim: Size
     low: Finite
     high: Finite
+    pool: Positive | None = None
 
 
 class Mlp(Strict):
@@ -75,7 +79,7 @@ class _Dcgan(_OfImages):
     """Strided `kernel` x `kernel` convolutions between `start` x `start` and the images' size (Radford et al. 2016).
 
     `width`: channels of the layer next to the image; they double from layer to layer away from it.
-    `bias`: whether convolutions have one.
+    `bias`: whether convolutions have one. `init`: kernels from N(0, .02), or `uniform` as torch's layers start.
     """
 
     smallest: ClassVar[int] = 8
@@ -83,6 +87,7 @@ class _Dcgan(_OfImages):
     kernel: Literal[4, 5]
     start: Literal[2, 4]
     bias: bool
+    init: Literal["normal", "uniform"] = "normal"
 
     def refuse_unfit(self, name: str, dataset: Dataset, z: Noise) -> None:
         """Raises ValueError unless at least two layers fit."""

@@ -7,8 +7,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from math import isfinite
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 os.environ["MPLBACKEND"] = "agg"  # a notebook's terminal hands down one that is not installed
 
@@ -21,15 +24,13 @@ from repligan.reporting.pictures import GAP, picture, sheet, spread
 from repligan.reporting.results import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
-Walks = Mapping[str, "np.ndarray"]
+Walks = Mapping[str, np.ndarray]
 COLOURS = (BLUE, ORANGE, GREEN, RED)
-MANY = 20  # values from which on a histogram says more than points
 DPI = 110
 plt.rcdefaults()  # without a matplotlibrc of the user
 plt.rcParams.update(
@@ -49,7 +50,7 @@ plt.rcParams.update(
 def draw(
     results: Sequence[Result],
     claims: Ledger,
-    values: Mapping[str, np.ndarray],
+    grown: Mapping[str, np.ndarray],
     processes: int = 2,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> dict[str, bytes]:
@@ -67,7 +68,7 @@ def draw(
         todo |= {f"{result.name}-{kind.__name__}": partial(kind, result.walks) for kind in walked}
     for entry in claims.claims:
         places = [(f"{entry.id}.{i}", test) for i, test in entry.tested.items() if test.rule]
-        if decisive := [(test, values[place]) for place, test in places if place in values]:
+        if decisive := [(test, grown[place]) for place, test in places if place in grown]:
             todo[f"claim-{entry.id}"] = partial(claim, decisive)
     if processes == 1:
         meanwhile()
@@ -223,36 +224,33 @@ def overview(results: Sequence[Result]) -> Figure:
 
 
 def claim(tests: Sequence[tuple[Evidence, np.ndarray]]) -> Figure:
-    """How the values of each test lie over the seeds, with the interval of their mean and the published value."""
-    figure, panels = plt.subplots(len(tests), 1, figsize=(2.4, 0.2 + 0.65 * len(tests)), squeeze=False)
-    for axes, (test, values) in zip(panels[:, 0], tests, strict=True):
-        _values(axes, test, values)
+    """How the evidence of each test grew: estimate and bounds against the number of seeds, and what the rule asks."""
+    figure, panels = plt.subplots(len(tests), 1, figsize=(2.6, 0.3 + 0.85 * len(tests)), squeeze=False, sharex=True)
+    for axes, (test, grown) in zip(panels[:, 0], tests, strict=True):
+        _growth(axes, test, grown)
+    panels[-1, 0].set_xlabel("seeds", fontsize=6.5, labelpad=1)
     return figure
 
 
-def _values(axes: Axes, test: Evidence, values: np.ndarray) -> None:
-    axes.grid(visible=False)
-    axes.spines["left"].set_visible(False)
-    axes.set_yticks([])
+def _growth(axes: Axes, test: Evidence, grown: np.ndarray) -> None:
+    num, estimate, low, high = grown
     axes.tick_params(labelsize=6.5, length=2)
-    found = test.measured
-    yes_or_no = values.dtype == bool
-    if yes_or_no:
-        axes.barh(0.5, found["mean"], height=0.5, color=BLUE, alpha=0.5)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50 %", "all seeds"])
-    elif len(values) >= MANY:
-        axes.hist(values, bins=40, color=BLUE, alpha=0.5)
-    else:
-        axes.plot(values, [0.5] * len(values), "o", markersize=4, color=BLUE, alpha=0.6)
-        axes.set_ylim(0, 1)
-    height = axes.get_ylim()[1]
-    of_values = yes_or_no or test.kind != "share"
-    if "lo" in found and of_values:
-        axes.plot([found["lo"], found["hi"]], [0.12 * height] * 2, color=ORANGE, linewidth=2.5, solid_capstyle="butt")
-    for bound in test.rule.model_dump().values() if test.rule else ():
-        if isinstance(bound, float) and of_values:
-            axes.axvline(bound, color="grey", linewidth=0.8, linestyle=":")
-    if test.published is not None:
-        axes.axvline(test.published, color=RED, linewidth=1.4)
-    if not yes_or_no:
-        axes.locator_params(axis="x", nbins=4)
+    bounds = [one for one in (test.rule.model_dump().values() if test.rule else ()) if isinstance(one, float)]
+    if test.rule and test.rule.kind == "share":
+        bounds += [1 - one for one in bounds]
+    shown = [*estimate, *bounds, *(one for one in (low[-1], high[-1]) if isfinite(one))]
+    reach = 0.6 * (max(shown) - min(shown)) or 0.5
+    axes.set_ylim(min(shown) - reach, max(shown) + reach)
+    below, above = axes.get_ylim()
+    ends = [one.copy() for one in (low, high)]
+    for one, end in zip(ends, (below, above), strict=True):
+        one[~np.isfinite(one)] = end
+    axes.fill_between(num, *ends, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(num, estimate, color=BLUE, linewidth=1.2, marker="o" if len(num) < 3 else "", markersize=3)
+    for bound in bounds:
+        axes.axhline(bound, color="grey", linewidth=0.9, linestyle=":")
+    axes.set_xscale("log")
+    ticks = sorted({int(num[0]), *(one for one in (16, 100, 1000) if num[0] < one < 0.7 * num[-1]), int(num[-1])})
+    axes.set_xticks(ticks, [f"{one:,}" for one in ticks])
+    axes.minorticks_off()
+    axes.locator_params(axis="y", nbins=4)

@@ -36,7 +36,7 @@ def render(params: Params, results: Sequence[Result], claims: Ledger, figures: M
     return environment.get_template("page.html").render(
         scale=params.scale,
         summary=ledger.summary(claims),
-        confidence=next((test.confidence for entry in claims.claims for test in entry.tested.values()), 0),
+        alpha=next((test.alpha for entry in claims.claims for test in entry.tested.values()), 0),
         claims=[_claim(entry, figures) for entry in claims.claims],
         overview=_inline(figures["overview"]),
         experiments=[_section(params, result, figures) for result in results],
@@ -51,10 +51,13 @@ def _claim(entry: Entry, figures: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "name": entry.id,
         "says": entry.says,
-        "source": entry.source,
+        "source": f"{entry.source}, {entry.place}" + ("; implied" if entry.reading == "implied" else ""),
         "verdict": ledger.verdict(entry),
         "kind": ledger.CLASSES[entry.verdict],
-        "tests": [(test.label, *ledger.measured(test)) for test in entry.tests],
+        "tests": [
+            ("premise: " * (i < entry.premise) + test.label, *ledger.measured(test))
+            for i, test in enumerate(entry.tests)
+        ],
         "budgets": sorted(budgets.items()),
         "picture": _inline(picture) if picture else None,
     }

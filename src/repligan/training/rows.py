@@ -124,12 +124,14 @@ class Alarms(Strict):
 class Experiment(Strict):
     """One GAN: data, noise, two networks, loss, optimiser, and the ordered updates of one step.
 
-    Losses are recorded every `log_every` steps, weights kept every `snapshot_every`; only image GANs have `alarms`.
+    Its seeds are `first_seed` and those that follow. Losses are recorded every `log_every` steps, weights kept every
+    `snapshot_every`; only image GANs have `alarms`.
     `keep_weights`: how many of its first trials leave their weights among DVC's outputs.
     """
 
     dataset: str
     seeds: Size
+    first_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     keep_weights: Annotated[int, Field(ge=0, le=2**16)]
     z: Noise
     G: GRow
@@ -169,6 +171,11 @@ class Experiment(Strict):
     def stacked(self) -> bool:
         """Whether all seeds train as one stack of networks; convolutional ones train one by one."""
         return self.D.stacked
+
+    @property
+    def seed_range(self) -> range:
+        """All of its seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def updates(self) -> list[Update]:
