@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 def step_seconds(name: str, seeds: int = 1, share: int = 1, num: int = 10_000, **changed: int) -> float:
     """Seconds of a training step, after all images were seen once."""
-    with ready(name, "portable", seeds, share, num, **changed) as training:
+    with ready(name, "portable", seeds, share, num, "cpu", **changed) as training:
         from benchmarks.reference import rate
 
         for i in range(getattr(training.real, "per_epoch", 0)):
