@@ -59,7 +59,7 @@ failures: $(VENV)/ready
 	REPLIGAN_WRITE_FAILURES=1 python -m pytest tests/test_failures.py
 
 bench: $(VENV)/ready
-	python benchmarks/bench.py
+	python -m benchmarks.bench
 
 lock: $(VENV)/ready
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --upgrade --generate-hashes \

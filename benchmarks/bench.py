@@ -1,4 +1,4 @@
-"""Speed as ratios measured side by side: trainings against plain PyTorch, metrics against other packages.
+"""Speed as ratios measured side by side: trainings against plain PyTorch and against the CPU, metrics against packages.
 
 Every measurement is a process of its own; the sides of a ratio take turns, so that a machine that
 slows down slows them all.
@@ -8,169 +8,36 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module, metadata
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from repligan.compose import compose
-from repligan.core import runtime
-from repligan.core.runtime import PORTABLE, Runtime
-from repligan.data.rows import Dataset, ImagesForm
-from repligan.params import load
-from repligan.training.rows import Experiment
+from benchmarks.sides import ROOT, YARDSTICKS, Table, fresh, gflop, has_gpu, machine, ours, seconds, theirs, yardstick
+from repligan.core.runtime import PORTABLE
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, this one finds benchmarks.reference; stages has a reference too
 RESULTS = Path(__file__).parent / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
 MARKS = ("<!-- table from benchmarks/results.json -->", "<!-- end of table -->")
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 SEEDS = 1000
-Table = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """Sides that are measured in turns, and which are compared: `pairs` of (ours, theirs)."""
+    """Sides that are measured in turns, and which are compared: `pairs` of (ours, theirs).
+
+    `flop`: floating-point operations of a step, in billions. With them, sides whose name begins with a kind of
+    YARDSTICKS say how near to the CPU's own rate a training comes.
+    """
 
     title: str
     unit: str  # steps/s of all seeds together, or s
     sides: Mapping[str, Callable[[], float]]
     pairs: list[tuple[str, str]]
-
-
-def published(name: str, share: int = 1) -> tuple[Dataset, Experiment]:
-    """An experiment and its data as published; networks of images with `width` divided by `share`."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "params.yaml"
-        compose("full", out, ROOT / "conf")
-        params = load(out)
-    row = params.published(name)
-    if share > 1:
-        narrow = {net: getattr(row, net).model_copy(update={"width": getattr(row, net).width // share}) for net in "GD"}
-        row = row.model_copy(update=narrow)
-    return params.datasets[row.dataset], row
-
-
-def ours(name: str, precision: str, seeds: int, steps: int, share: int = 1, device: str = "cpu") -> float:
-    """Training steps per second of repligan, of all seeds together."""
-    chosen = Runtime.model_validate({"device": device, "precision": precision, "deterministic": True})
-    runtime.apply(chosen)
-    import numpy as np
-
-    from benchmarks import reference
-    from repligan.data.arrays import preprocess
-    from repligan.data.download import fetch
-    from repligan.training import loop
-
-    dataset, row = published(name, share)
-    with tempfile.TemporaryDirectory() as folder:
-        processed = Path(folder)
-        if isinstance(form := dataset.form, ImagesForm):  # random, as the reference's: nothing is downloaded
-            shape = (reference.IMAGES, form.channels, form.size, form.size)
-            np.save(processed / "train.npy", np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8))
-        else:
-            fetch(row.dataset, dataset.source, processed, processed / "downloads")
-            preprocess(dataset, processed, processed)
-        where = runtime.device(chosen, row.threads)
-        training = loop.start(name, row, form, processed, range(seeds), where, precision)
-
-        def step() -> None:
-            told = (training.step + 1) % row.log_every == 0
-            done = loop.train_step(training, told)
-            if told:
-                loop.summarised(training, done)
-
-        return seeds * reference.rate(step, steps)
-
-
-def theirs(name: str, threads: int, steps: int, **size: Any) -> float:
-    """Training steps per second of the reference loop."""
-    import torch
-
-    from benchmarks import reference
-
-    torch.set_num_threads(threads)
-    return reference.rate(getattr(reference, name)(**size).step, steps)
-
-
-def seconds(name: str) -> float:
-    """Seconds that one metric of two sides of 10,000 random features takes on all cores, from features to value."""
-    if name.startswith("repligan"):
-        runtime.apply(Runtime.model_validate({"device": "cpu", "precision": "portable", "deterministic": True}))
-    import numpy as np
-
-    of, dim = METRICS[name]
-    g = np.random.default_rng(0)
-    mixed = g.normal(size=(dim, dim)).astype(np.float32)
-    gen, real = (g.normal(size=(10_000, dim)).astype(np.float32) @ mixed for _ in range(2))
-    of(gen, real)  # the first time pays for imports and fresh memory
-    began = time.perf_counter()
-    of(gen, real)
-    return time.perf_counter() - began
-
-
-def by_repligan(gen: Any, real: Any) -> None:
-    """The Frechet distance."""
-    import torch
-
-    from repligan.metrics.frechet import frechet_distance, gaussian
-
-    frechet_distance(*(gaussian(torch.from_numpy(side)) for side in (gen, real)))
-
-
-def by_sqrtm(gen: Any, real: Any) -> float:
-    """The Frechet distance as Heusel et al. 2017 computed it."""
-    import numpy as np
-    from scipy.linalg import sqrtm
-
-    means = [side.mean(axis=0, dtype=np.float64) for side in (gen, real)]
-    covs = [np.cov(side, rowvar=False, dtype=np.float64) for side in (gen, real)]
-    cross = np.trace(sqrtm(covs[0] @ covs[1])).real
-    return float(((means[0] - means[1]) ** 2).sum() + np.trace(covs[0]) + np.trace(covs[1]) - 2 * cross)
-
-
-def neighbours(gen: Any, real: Any) -> None:
-    """Precision, recall, density and coverage."""
-    import torch
-
-    from repligan.metrics.neighbours import prdc
-
-    prdc(torch.from_numpy(gen), torch.from_numpy(real), k=5)
-
-
-def by_fidelity(gen: Any, real: Any) -> None:
-    """Precision and recall by torch-fidelity, which has no density and no coverage."""
-    import torch
-    from torch_fidelity.metric_prc import prc_features_to_metric
-
-    sides = torch.from_numpy(gen), torch.from_numpy(real)
-    prc_features_to_metric(*sides, prc_neighborhood=5, prc_batch_size=10_000, save_cpu_ram=False, verbose=False)
-
-
-def by_prdc(gen: Any, real: Any) -> None:
-    """All four by the package of Naeem et al. 2020."""
-    import_module("prdc").compute_prdc(real_features=real, fake_features=gen, nearest_k=5)
-
-
-METRICS: dict[str, tuple[Callable[[Any, Any], object], int]] = {
-    "repligan's Frechet distance": (by_repligan, 2048),
-    "scipy's sqrtm": (by_sqrtm, 2048),
-    "repligan's prdc": (neighbours, 256),
-    "torch-fidelity": (by_fidelity, 256),
-    "prdc": (by_prdc, 256),
-}
+    flop: Callable[[], float] | None = None
 
 
 def toy(name: str, our_steps: int, their_steps: int) -> Row:
@@ -182,14 +49,29 @@ def toy(name: str, our_steps: int, their_steps: int) -> Row:
     return Row(f"{name}, {SEEDS:,} seeds, one thread", "steps/s", sides, [("portable", "plain PyTorch")])
 
 
-def images(title: str, share: int, steps: int, device: str = "cpu") -> Row:
-    """dcgan-mnist, one seed, batch 128, two threads."""
+def images(title: str, share: int, steps: int) -> Row:
+    """dcgan-mnist, one seed, batch 128, two threads; and how fast the CPU multiplies in the same arithmetic."""
+    plain, held, both = "plain PyTorch", "plain PyTorch held to AVX2", ("portable", "fast")
     sides: dict[str, Callable[[], float]] = {
-        "plain PyTorch": partial(theirs, "dcgan_mnist", 2, steps, width=64 // share, device=device),
-        **{one: partial(ours, "dcgan-mnist", one, 1, steps, share, device) for one in ("portable", "fast")},
+        plain: partial(theirs, "dcgan_mnist", 2, steps, width=64 // share),
+        held: partial(theirs, "dcgan_mnist", 2, steps, held=True, width=64 // share),
+        **{one: partial(ours, "dcgan-mnist", one, 1, steps, share) for one in both},
+        **{f"{kind}, {one}": partial(yardstick, kind, one, 2) for kind in YARDSTICKS for one in both},
+    }
+    pairs = [("portable", held), ("portable", plain), ("fast", plain), ("fast", "portable")]
+    pairs += [(one, f"{kind}, {one}") for one in both for kind in YARDSTICKS]
+    title = f"dcgan-mnist, {title}, batch 128, two threads"
+    return Row(title, "steps/s", sides, pairs, partial(gflop, "dcgan-mnist", share))
+
+
+def on_gpu(steps: int) -> Row:
+    """dcgan-mnist as published on a GPU."""
+    sides: dict[str, Callable[[], float]] = {
+        "plain PyTorch": partial(theirs, "dcgan_mnist", 2, steps, device="cuda"),
+        **{one: partial(ours, "dcgan-mnist", one, 1, steps, device="cuda") for one in ("portable", "fast")},
     }
     pairs = [("portable", "plain PyTorch"), ("fast", "plain PyTorch"), ("fast", "portable")]
-    return Row(f"dcgan-mnist, {title}, batch 128, two threads", "steps/s", sides, pairs)
+    return Row("dcgan-mnist, published width, batch 128, on a GPU", "steps/s", sides, pairs)
 
 
 def metric(title: str, names: list[str]) -> Row:
@@ -198,23 +80,17 @@ def metric(title: str, names: list[str]) -> Row:
     return Row(title, "s", sides, [(names[0], name) for name in names[1:]])
 
 
-PEERS = [name for name, module in (("torch-fidelity", "torch_fidelity"), ("prdc", "prdc")) if find_spec(module)]
 ON_GPU = "dcgan-mnist-cuda"
+PEERS = [name for name, module in (("torch-fidelity", "torch_fidelity"), ("prdc", "prdc")) if find_spec(module)]
 ROWS = {
     "bits1010": toy("bits1010", 500, 1500),
     "even": toy("even", 200, 1500),
     "dcgan-mnist-quarter": images("a quarter of the width", 4, 20),
     "dcgan-mnist": images("published width", 1, 5),
-    ON_GPU: images("published width, on a GPU", 1, 500, "cuda"),
+    ON_GPU: on_gpu(500),
     "frechet": metric("Frechet distance of 2,048 features", ["repligan's Frechet distance", "scipy's sqrtm"]),
     "prdc": metric("precision and recall of 256 features", ["repligan's prdc", *PEERS]),
 }
-
-
-def fresh(side: Callable[[], float]) -> float:
-    """What `side` returns in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(side).result()
 
 
 def measured(name: str, rounds: int) -> list[Table]:
@@ -225,12 +101,21 @@ def measured(name: str, rounds: int) -> list[Table]:
         # Back and forth, so that none is always the one that finds the machine warm.
         for side in list(row.sides)[:: 1 - 2 * (i % 2)]:
             rates[side].append(fresh(row.sides[side]))
-    return [
-        {"row": name, "title": row.title, "unit": row.unit, "ours": us, "theirs": them}
-        | {"our_rates": rates[us], "their_rates": rates[them]}
-        | spread(*((rates[them], rates[us]) if row.unit == "s" else (rates[us], rates[them])))
-        for us, them in row.pairs
-    ]
+    flop = fresh(row.flop) if row.flop else 0.0
+    return [pair(name, us, them, rates, flop) for us, them in row.pairs]
+
+
+def pair(name: str, us: str, them: str, rates: Mapping[str, list[float]], flop: float) -> Table:
+    """Two sides of a row, with what they were measured at and how many times as fast ours is."""
+    row, our_rates, their_rates = ROWS[name], rates[us], rates[them]
+    unit = row.unit
+    if them.startswith(tuple(YARDSTICKS)):
+        unit, our_rates = "GFLOP/s", [flop * rate for rate in our_rates]
+    return (
+        {"row": name, "title": row.title, "unit": unit, "ours": us, "theirs": them}
+        | {"our_rates": our_rates, "their_rates": their_rates}
+        | spread(*((their_rates, our_rates) if unit == "s" else (our_rates, their_rates)))
+    )
 
 
 def spread(above: list[float], below: list[float]) -> Table:
@@ -239,33 +124,12 @@ def spread(above: list[float], below: list[float]) -> Table:
     return {"ratio": statistics.median(found), "range": [found[0], found[-1]]}
 
 
-def machine() -> Table:
-    """What was measured on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = fields.get("flags", "").split()
-    return {
-        "cpu": fields.get("model name", platform.machine()),
-        "instructions": [one for one in INSTRUCTIONS if one in flags],
-        "cores": runtime.cores(),
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in ("torch", "numpy")},
-        **({"gpu": runtime.in_force()["gpu"]} if has_gpu() else {}),
-    }
-
-
-def has_gpu() -> bool:
-    """Whether there is a CUDA GPU."""
-    return runtime.kind_of_device(Runtime(device="auto", precision="portable", deterministic=True)) == "cuda"
-
-
-def joined(new: list[Table], described: Table, old: Table | None) -> Table:
-    """`new` rows, and of `old` results from the same machine those that were not measured again."""
+def joined(new: list[Table], described: Table, old: Table | None, order: Sequence[str]) -> Table:
+    """`new` rows, and of `old` results from the same machine those that were not measured again; in `order`."""
     again = {row["row"] for row in new}
     kept = old["rows"] if old and old["machine"] == described else []
     rows = [*(row for row in kept if row["row"] not in again), *new]
-    return {"machine": described, "rows": sorted(rows, key=lambda row: list(ROWS).index(row["row"]))}
+    return {"machine": described, "rows": sorted(rows, key=lambda row: order.index(row["row"]))}
 
 
 def table(results: Table) -> str:
@@ -274,7 +138,6 @@ def table(results: Table) -> str:
     said = (
         f"{on['cpu']} ({', '.join(on['instructions']) or 'none of the named instruction sets'}), {on['cores']} cores; "
     )
-    said += f"{on['gpu']}; " if "gpu" in on else ""
     said += f"Python {on['python']}, torch {on['torch']}, numpy {on['numpy']}."
     lines = ["| what | ours | against | times as fast | range |", "|---|---|---|---|---|"]
     for row in results["rows"]:
@@ -299,18 +162,11 @@ def written(page: str, results: Table) -> str:
     return f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}"
 
 
-@click.command(epilog="Example: python benchmarks/bench.py even bits1010 --rounds 3")
+@click.command(epilog="Example: python -m benchmarks.bench even bits1010 --rounds 3")
 @click.argument("rows", nargs=-1, type=click.Choice(list(ROWS)))
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Turns that each side takes.")
-@click.option("--table", "only_table", is_flag=True, help="Measure nothing; write the results into the docs page.")
-def main(rows: tuple[str, ...], rounds: int, only_table: bool) -> None:
-    """Measure ROWS, or all, print them and write benchmarks/results.json."""
-    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
-    if only_table:
-        if old is None:
-            raise click.ClickException(f"{RESULTS}: found nothing; run `python benchmarks/bench.py` first")
-        PAGE.write_text(written(PAGE.read_text(), old))
-        return
+def main(rows: tuple[str, ...], rounds: int) -> None:
+    """Measure ROWS, or all, print them and write them to benchmarks/results.json and docs/performance.md."""
     for key in PORTABLE:  # else the references would be held back too
         os.environ.pop(key, None)
     chosen = [name for name in rows or ROWS if name != ON_GPU or has_gpu()]
@@ -318,9 +174,12 @@ def main(rows: tuple[str, ...], rounds: int, only_table: bool) -> None:
         click.echo(f"{ON_GPU}: left out, there is no CUDA GPU here", err=True)
     if not chosen:
         return
-    new = [pair for name in chosen for pair in measured(name, rounds)]
+    new = [one for name in chosen for one in measured(name, rounds)]
     described = machine()
-    RESULTS.write_text(json.dumps(joined(new, described, old), indent=1) + "\n")
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
+    results = joined(new, described, old, list(ROWS))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(written(PAGE.read_text(), results))
     click.echo(table({"machine": described, "rows": new}))
 
 

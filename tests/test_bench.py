@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import bench, reference
+from benchmarks import bench, reference, sides
 from click.testing import CliRunner
 from torch import nn
 
@@ -43,7 +43,7 @@ def test_a_reference_has_as_many_weights_as_ours_and_trains(
     name: str, share: int, made: Callable[[], reference.Loop]
 ) -> None:
     loop = made()
-    dataset, row = bench.published(name, share)
+    dataset, row = sides.published(name, share)
     nets = build(row.G, row.D, row.z.dim, dataset.form, [0])
     assert [size(net) for net in (loop.G, loop.D)] == [size(net) for net in nets]
     before = [weight.detach().clone() for net in (loop.G, loop.D) for weight in net.parameters()]

@@ -85,8 +85,9 @@ def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
     try:
         while (todo or running) and not stop.signal:
             while todo and len(running) < at_once:
-                running.append(context.Process(target=_telling, args=todo.pop()))
-                running[-1].start()
+                started = context.Process(target=_telling, args=todo.pop())
+                started.start()
+                running.append(started)
             wait([process.sentinel for process in running], timeout=0.2)
             for process in running:
                 _refuse_failed(process.exitcode)

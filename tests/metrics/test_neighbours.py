@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from repligan.metrics import neighbours
 from repligan.metrics.classes import classifier_score, modes, total_variation
 from repligan.metrics.frechet import frechet_distance, gaussian
 from repligan.metrics.kernel import kid
@@ -61,6 +62,16 @@ def test_copies_are_exact() -> None:
     copies = real[torch.from_numpy(np.random.default_rng(0).permutation(500))]
     assert prdc(copies, real, 5) == {"precision": 1, "recall": 1, "density": 1.2, "coverage": 1}
     assert nearest(copies, real).tolist() == [0] * 500
+
+
+def test_sets_of_any_size_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    gen, real = drawn(60, 16, 0), drawn(90, 16, 1)
+    expected = prdc(gen, real), nearest(gen, real)
+    monkeypatch.setattr(neighbours, "ENTRIES", 1000)
+    assert [len(squares) for _, squares in neighbours._squares(gen, real, 500)] == [11] * 5 + [5]
+    found = prdc(gen, real), nearest(gen, real)
+    assert found[0] == expected[0]
+    assert torch.equal(found[1], expected[1])
 
 
 def test_neither_chunks_nor_given_radii_change_a_bit() -> None:

@@ -17,6 +17,7 @@ import torch
 from repligan.metrics.frechet import centre, product, root
 
 CHUNK = 500  # rows of a distance matrix in memory at a time
+ENTRIES = 2**24  # of such a chunk, at most: of many columns fewer rows, 134 MB
 STEPS = 24  # norms on the grid are at most 2^STEPS, hence squared distances 2^(2 STEPS + 2)
 
 
@@ -62,7 +63,7 @@ def prdc(
         precise += int(within.any(dim=1).sum())
         dense += int(within.sum())
         covered = covered | within.any(dim=0)
-        recalled = recalled | (squares <= around_gen[start : start + chunk, None]).any(dim=0)
+        recalled = recalled | (squares <= around_gen[start : start + len(squares), None]).any(dim=0)
     return {
         "precision": precise / len(x),
         "recall": int(recalled.sum()) / len(y),
@@ -117,7 +118,8 @@ def _kth(x: torch.Tensor, k: int, chunk: int) -> torch.Tensor:
 
 
 def _squares(x: torch.Tensor, y: torch.Tensor, chunk: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """(first row, squared steps [chunk, M]) from the rows of x to those of y."""
+    """(first row, squared steps [rows, M]) from the rows of x to those of y, at most `chunk` of them at a time."""
+    chunk = max(1, min(chunk, ENTRIES // len(y)))
     norms = y.square().sum(dim=1)
     for start in range(0, len(x), chunk):
         rows = x[start : start + chunk]
