@@ -38,7 +38,7 @@ MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it start
 FIRST = tuple(f"test_{name}.py" for name in ("pipeline", "failures", "kill", "edits", "trials", "tracking"))
 LAST = "test_portable.py"  # reads what is computed beside all the rest
 EMULATED = pytest.StashKey[Path]()
-STARTED = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
+STARTED = pytest.StashKey[list[emulated.Computing]]()
 Once = Callable[[str, Callable[[Path], None]], Path]
 
 
@@ -106,7 +106,8 @@ def start_emulated(config: pytest.Config, ids: list[str]) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what still computes."""
     if not is_worker(session.config):
-        emulated.end(session.config.stash.get(STARTED, []))
+        for computing in session.config.stash.get(STARTED, []):
+            computing.end()
         shutil.rmtree(session.config.stash[EMULATED], ignore_errors=True)
 
 

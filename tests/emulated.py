@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,25 +39,32 @@ class Computed:
         return file.read_text().strip() if file.exists() else ""
 
 
-def start(folder: Path, *emulator: str) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Computing:
+    """tests/portable.py while it runs, and the thread that notes how it ends."""
+
+    process: subprocess.Popen[bytes]
+    noting: threading.Thread
+
+    def end(self) -> None:
+        """End it if nobody waited for it."""
+        self.process.kill()
+        self.noting.join()
+
+
+def start(folder: Path, *emulator: str) -> Computing:
     """Compute everything in a new folder, politely."""
     folder.mkdir()
     compose("smoke", folder / "params.yaml", ROOT / "conf")
     bare = {key: value for key, value in os.environ.items() if key not in PORTABLE}
     script = [sys.executable, str(ROOT / "tests" / "portable.py"), str(folder / "params.yaml"), str(folder / "made")]
-    out, err, code = (shlex.quote(str(folder / name)) for name in ("out", "err", "code"))
-    line = f"nice -n 19 {shlex.join([*emulator, *script])} >{out} 2>{err}; echo $? >{code}"
-    return subprocess.Popen(["sh", "-c", line], env=bare, stdin=subprocess.DEVNULL, process_group=0)
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(["nice", "-n", "19", *emulator, *script], env=bare, stdout=out, stderr=err)
+    noting = threading.Thread(target=lambda: (folder / "code").write_text(f"{process.wait()}\n"), daemon=True)
+    noting.start()
+    return Computing(process, noting)
 
 
-def start_all(folder: Path) -> list[subprocess.Popen[bytes]]:
+def start_all(folder: Path) -> list[Computing]:
     """One on this CPU ("native"), and one on each emulated one, if there is an emulator."""
     return [start(folder / "native"), *(start(folder / cpu, QEMU, "-cpu", cpu) for cpu in CPUS if QEMU)]
-
-
-def end(started: list[subprocess.Popen[bytes]]) -> None:
-    """End those that nobody waited for."""
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
