@@ -25,7 +25,7 @@ from repligan.params import load
 def main(evaluations: Path, values: Path, out: Path, params: Path, claims: Path, registered: Path) -> None:
     """Test the claims on the tables of values in the folder EVALUATIONS.
 
-    Writes the ledger to OUT, a JSON file, and the value of every seed to VALUES.
+    Writes the ledger to OUT, a JSON file, and how the evidence grew with the seeds to VALUES, for the pictures.
     """
     loaded = load(params)
     runtime.apply(loaded.runtime)

@@ -69,17 +69,28 @@ PARAMS: dict[str, Any] = {
 }  # fmt: skip
 MEASURED = {"toy": ("even_rate", "tv", "out_0", "out_1"), "pictures": ("fd_cnn_32", "recall", "kid", "luma")}
 CLAIM: dict[str, Any] = {
-    "id": "most", "source": "A course", "says": "Most numbers are even", "verdict": "holds", "here": "holds",
+    "id": "most", "source": "A course", "place": "its last page", "says": "Most numbers are even",
+    "reading": "implied", "verdict": "holds", "here": "holds", "reduced": True, "premise": 1,
     "tests": [
         {
+            "label": "seeds whose D is right", "rule": {"kind": "share", "most": 0.9}, "rows": ["toy"],
+            "budget": ["40 seeds"], "num": 40, "alpha": 0.01, "kind": "share", "measured": {"mean": 1.0, "lo": 0.92},
+            "verdict": "holds",
+        },
+        {
             "label": "share of even numbers", "rule": {"kind": "above", "than": 0.5}, "rows": ["toy"],
-            "budget": ["40 seeds"], "num": 40, "over": "seeds", "confidence": 0.99, "kind": "value",
+            "budget": ["40 seeds"], "num": 40, "alpha": 0.01, "kind": "value",
             "measured": {"mean": 0.8, "lo": 0.7, "hi": 0.9}, "verdict": "holds", "published": 0.6,
             "quantile": {"mean": 0.1, "lo": 0.0, "hi": 0.2},
         },
         {"label": "of another row", "rule": None, "not_run": ["toy/slow"]},
     ],
 }  # fmt: skip
+# Number of seeds, estimate, lower and upper bound, as seeds were added; an end without a bound is not a number.
+GROWN = {
+    "most.0": np.array([[8.0, 40.0], [1.0, 1.0], [0.7, 0.92], [np.nan, np.nan]]),
+    "most.1": np.array([[8.0, 20.0, 40.0], [0.7, 0.75, 0.8], [np.nan, 0.6, 0.7], [np.nan, 0.9, 0.9]]),
+}
 
 
 @dataclass
@@ -101,7 +112,7 @@ def make(folder: Path) -> Made:
         write_bytes(data / "processed" / params.published(name).dataset / "data.npy", name.encode())
     ledger = Ledger.from_json({"scale": params.scale, "claims": [CLAIM]})
     write_json(reports / "claims.json", ledger.to_json())
-    write_bytes(data / "claims" / "values.safetensors", array_bytes({"most.0": np.linspace(0.7, 0.9, 40)}))
+    write_bytes(data / "claims" / "values.safetensors", array_bytes(GROWN))
     return Made(params, data, reports)
 
 
@@ -114,7 +125,7 @@ def _write_one(params: Params, name: str, out: Path, file: Path) -> None:
         history = {key: rng.random((logged, experiment.seeds)) for key in ("loss_D", "loss_G", "D_real", "D_gen")}
         stats = {key: rng.random((len(steps), columns)) for key in MEASURED[name]}
         results[row.variant] = RowResult(experiment, steps, history, stats)
-        write_bytes(out / f"{row.variant}.safetensors", values(results[row.variant], dict.fromkeys(stats, 0.5)))
+        write_bytes(out / f"{row.variant}.safetensors", values(results[row.variant], *[dict.fromkeys(stats, 0.5)] * 2))
     published = results.pop(PUBLISHED)
     write_bytes(out / "losses.csv", to_csv(losses(published)))
     write_bytes(out / "curves.csv", to_csv(curves(published)))

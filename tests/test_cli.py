@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from conftest import ROOT
 from PIL import Image
 
 from repligan import cli
@@ -96,6 +100,58 @@ def test_trials_are_listed_and_emptied(
     assert list(Store(tmp_path / "kept").entries()) == []
 
 
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the claims, none of whose rules is registered."""
+    (tmp_path / "conf").mkdir()
+    shutil.copy(ROOT / "conf" / "claims.yaml", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "conf" / "registered.yaml"
+
+
+def test_rules_are_registered_once_and_again_where_they_change(smoke: Params, smoke_file: Path, rules: Path) -> None:
+    def register(*arguments: str) -> list[str]:
+        shown = CliRunner().invoke(main, ["register", *arguments, "--params", str(smoke_file)])
+        assert shown.exit_code == 0, shown.output
+        return shown.output.splitlines()
+
+    claims = rules.with_name("claims.yaml")
+    said = claims.read_text(encoding="utf-8")
+    names = re.findall(r"^  ([a-z0-9-]+):$", said[said.index("\nclaims:") :], re.MULTILINE)
+    lines = register()
+    assert [line.split(": rule ")[0] for line in lines] == names
+    first = smoke.published("even").seed_range.stop  # the next new one
+    assert re.fullmatch(rf"even-start: rule [0-9a-f]{{16}}, seeds from {first:,} on", lines[0])
+    written = rules.read_bytes()
+    assert register() == []
+    assert rules.read_bytes() == written
+    claims.write_text(said.replace("label: ", "label: really ").replace("most: 0.9", "most: 0.95"), encoding="utf-8")
+    changed = register("bits-d-alone", "--seeds-from", "70000")
+    assert [line.split(": ")[0] for line in changed] == ["bits-d-alone"]
+    assert changed[0].endswith("seeds from 70,000 on")
+    kept = [line for line in written.decode().splitlines() if "bits-d-alone" not in line]
+    assert [line for line in rules.read_text().splitlines() if "bits-d-alone" not in line] == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "damage", "said"),
+    [
+        (["even"], None, "claim: found 'even'; allowed: even-start, "),
+        ([], "registered: 3", "conf/registered.yaml: registered: found 3; allowed: "),
+        ([], "registered: {even-start: {rule: a, seeds: -1}}", "registered.even-start.seeds: found -1; allowed: "),
+    ],
+)
+def test_what_cannot_be_registered_is_one_line(
+    smoke_file: Path, rules: Path, arguments: list[str], damage: str | None, said: str
+) -> None:
+    if damage:
+        rules.write_text(damage)
+    shown = CliRunner().invoke(main, ["register", *arguments, "--params", str(smoke_file)])
+    assert (shown.exit_code, shown.output.count("\n")) == (2, 1)
+    assert said in shown.output
+    assert (rules.read_text() if rules.exists() else None) == damage
+
+
 def test_sync_without_results_is_one_line(smoke_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from repligan.cli import main; main()", "sync", "--params", str(smoke_file)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -166,13 +222,19 @@ def test_explore_refuses_a_toy(smoke: Params, smoke_file: Path, walked: str) -> 
     assert walked in shown.output
 
 
-@pytest.mark.parametrize("what", ["traversal", "interpolation", "arithmetic"])
-def test_explore_draws_a_walk(
-    smoke: Params, smoke_file: Path, walked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize(
+    ("what", "first"), [("traversal", 0), ("interpolation", 0), ("arithmetic", 0), ("traversal", 7)]
+)
+def test_explore_draws_a_walk_of_the_first_seed(
+    smoke: Params, smoke_file: Path, walked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, first: int
 ) -> None:
     row = smoke.published(walked)
-    weights = pack(*build(row.G, row.D, row.z.dim, smoke.dataset_of(walked).form, [0]), 1)
-    run = tmp_path / "data/runs" / walked / "published/0-0"
+    weights = pack(*build(row.G, row.D, row.z.dim, smoke.dataset_of(walked).form, [first]), 1)
+    run = tmp_path / "data/runs" / walked / f"published/{first}-{first}"
+    tables = smoke.model_dump(mode="json")
+    tables["experiments"][walked] |= {"first_seed": first}
+    smoke_file = tmp_path / "params.yaml"
+    smoke_file.write_text(json.dumps(tables))  # JSON is YAML
     write_bytes(run / "step_00000012.safetensors", to_bytes(weights))
     write_bytes(run / "history.safetensors", to_bytes({}, {"last": 12}))
     monkeypatch.chdir(tmp_path)
@@ -184,8 +246,8 @@ def test_explore_draws_a_walk(
         assert shown.output.startswith(f"x.png: {what} of {walked}")
         return (tmp_path / "x.png").read_bytes()
 
-    first = drawn()
+    once = drawn()
     with Image.open(tmp_path / "x.png") as img:
         assert img.format == "PNG"
-    assert drawn() == first
-    assert drawn("--seed", "3") != first
+    assert drawn() == once
+    assert drawn("--seed", "3") != once

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from repligan.engines import LocalProcesses, ThisProcess
 from repligan.evaluation import comparison
 from repligan.evaluation.rows import CnnReference
 from repligan.metrics.intervals import summary
+from repligan.metrics.metric import metric
 from repligan.params import Params
 from repligan.store import Store
 from repligan.training import loop
@@ -54,7 +56,8 @@ def workshop(smoke: Params, processed: Path, tmp_path_factory: pytest.TempPathFa
     row = smoke.references["mnist"]
     assert isinstance(row, CnnReference)
     compared, learned = comparison.make(row, processed / "mnist", folder, CPU)
-    card = row.model_dump(mode="json") | learned | {"floor": summary(compared.floor())}
+    card = row.model_dump(mode="json") | learned
+    card |= {"floor": summary(compared.floor()), "blurred": summary(compared.blurred())}
     write_json(folder / "card.json", card)
     store = Store(tmp_path_factory.mktemp("store"))
     return Workshop(short(smoke), processed / "mnist", folder, store)
@@ -84,7 +87,12 @@ def test_a_table_a_row_with_a_column_a_seed(made: Path) -> None:
         assert (note["steps"]["fd_cnn_64"], note["steps"]["loss_D"]) == (steps, [2, 4])
         assert {"acc_D", "grad_G", "covered", "acc_D_heldout"} <= values.keys()
         assert note["row"]["loss"]["smoothing"] == (0.1 if variant == "published" else 0.0)
-        assert note["real"].keys() >= {"fd_cnn_64", "precision"}
+        assert note["real"].keys() == note["blurred"].keys() >= {"fd_cnn_64", "precision"}
+        assert note["real"]["fd_cnn_64"] < note["blurred"]["fd_cnn_64"]
+        unexplained = {key for key in values if metric(key).label == key}
+        assert not unexplained
+        walked = {"mix", "entangled", "entangled_random"}
+        assert (values.keys() & walked) == (walked if variant == "published" else set())
     several = arrays(made / "evaluation" / "hard-labels.safetensors")[0]["fd_cnn_64"]
     assert (several[:, 0] != several[:, 1]).all()
     metrics = read_json(made / "metrics.json")
@@ -107,7 +115,7 @@ def test_of_a_toy_the_first_stacks_keep_their_weights(
     smoke: Params, processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trials, "STACK", 4)
-    small = {"seeds": 10, "steps": 1, "snapshot_every": 1, "log_every": 1, "variants": {}}
+    small = {"seeds": 10, "first_seed": 1001, "steps": 1, "snapshot_every": 1, "log_every": 1, "variants": {}}
     tables = smoke.model_dump(mode="json")
     tables["evaluations"]["even"] |= {"milestones": []}
     for keeps, expected in ((3, [True, True, True]), (2, [True, True, False]), (0, [False, False, False])):
@@ -115,7 +123,9 @@ def test_of_a_toy_the_first_stacks_keep_their_weights(
         runs = tmp_path / str(keeps)
         made = Workshop(Params.model_validate(tables), processed / "even", tmp_path, Store(tmp_path / "store"))
         made.write_runs("even", runs)
-        assert [one["kept"] for one in read_json(runs / TRIALS)] == expected
+        listed = read_json(runs / TRIALS)
+        assert [one["kept"] for one in listed] == expected
+        assert [one["seeds"] for one in listed] == [[1001, 1004], [1005, 1008], [1009, 1010]]
 
 
 def test_alarms_are_read_from_what_was_recorded(workshop: Workshop, made: Path, tmp_path: Path) -> None:
@@ -153,6 +163,20 @@ def test_a_trial_is_the_training_alone(workshop: Workshop, made: Path, tmp_path:
     alone = arrays(tmp_path / "run" / "history.safetensors")[0]
     among = arrays(made / "evaluation" / "hard-labels.safetensors")[0]
     assert all((among[key][:, 1:] == alone[key]).all() for key in alone)
+
+
+def test_a_seed_is_the_same_trial_whatever_the_first_seed_is(workshop: Workshop, made: Path, tmp_path: Path) -> None:
+    """Seed 1 as the second one of a row, and as the first one of another."""
+    variants = {"hard-labels": {"loss": {"smoothing": 0.0}, "seeds": 2, "first_seed": 1}}
+    later = replace(workshop, params=changed(variants=variants)(workshop.params), store=Store(tmp_path / "store"))
+    before, after = ([one for one in shop.trials(NAME) if one.seeds[0] == 1] for shop in (workshop, later))
+    assert [one.place for one in before + after] == ["hard-labels/1-1"] * 2
+    assert later.training_key(after[0]) == workshop.training_key(before[0])
+    trained = later.train(after[0])
+    assert trained.path != workshop.train(before[0]).path
+    assert trained.files == workshop.train(before[0]).files
+    (new,) = replace(later, store=workshop.store).training_jobs(NAME)
+    assert str(new.call.args[0]) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
 
 
 def test_what_is_finished_is_not_done_again(workshop: Workshop, made: Path, tmp_path: Path) -> None:
@@ -226,6 +250,15 @@ def test_runs_of_other_trials_are_refused(workshop: Workshop, made: Path) -> Non
     more = replace(workshop, params=short(workshop.params, seeds=3))
     with pytest.raises(InputError, match=r"trials\.json: found other trials than params\.yaml has"):
         more.measuring_jobs(NAME, made / "runs")
+
+
+@pytest.mark.parametrize("first", [0, 1000, 1500])
+def test_the_seeds_of_a_row_begin_where_it_says(smoke: Params, first: int) -> None:
+    toy, images = (smoke.published(name) for name in ("even", NAME))
+    for one, seeds, ends in ((toy, 2500, (0, 1000, 2000, 2500)), (images, 3, (0, 1, 2, 3))):
+        row = one.model_copy(update={"seeds": seeds, "first_seed": first})
+        expected = [range(first + low, first + high) for low, high in pairwise(ends)]
+        assert [trial.seeds for trial in trials_of(RowId(experiment="x"), row)] == expected
 
 
 def test_seeds_are_trials_one_by_one_or_in_stacks(smoke: Params) -> None:

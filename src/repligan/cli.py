@@ -17,7 +17,7 @@ from repligan.core.errors import Fault, Group, InputError
 from repligan.core.files import root, write_bytes
 from repligan.core.rows import pick
 from repligan.params import SCALES, load, with_walk
-from repligan.training.rows import PUBLISHED, RowId
+from repligan.training.rows import RowId
 
 PARAMS, CONF = Path("params.yaml"), Path("conf")
 params_option = click.option("--params", type=click.Path(path_type=Path), default=PARAMS, show_default=True)
@@ -119,15 +119,17 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
     from repligan.evaluation import latent
     from repligan.evaluation.evaluate import last_step, networks_at
     from repligan.reporting import figures
+    from repligan.trials import trials_of
 
-    first = RowId(experiment=name)
-    experiment, run = loaded.rows[first], Path("data/runs") / name / PUBLISHED / "0-0"
+    row = RowId(experiment=name)
+    trial = next(trials_of(row, loaded.rows[row]))
+    experiment, run = trial.experiment, Path("data/runs") / name / trial.place
     device = runtime.device(loaded.runtime, experiment.threads)
     form = loaded.datasets[experiment.dataset].form
-    G = networks_at(last_step(run), experiment, form, [0], run)[0].to(device)
+    G = networks_at(last_step(run), experiment, form, trial.seeds, run)[0].to(device)
     walks = {called: img.numpy() for called, img in latent.pictures(G, experiment.z, walk, seed).items()}
     write_bytes(out, figures.png(partial(getattr(figures, what), walks)))
-    click.echo(f"{out}: {what} of {loaded.called(first)}")
+    click.echo(f"{out}: {what} of {loaded.called(row)}")
 
 
 @main.command(epilog="Example: repligan claims even-200 bits-match")

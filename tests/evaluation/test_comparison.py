@@ -178,8 +178,10 @@ def test_what_is_written_is_read_back(
     seen = extract(again.net, split(processed / "mnist", "train")[0])
     assert torch.equal(seen.features, compared.train.features)
     assert torch.equal(again.heldout, compared.heldout)
-    for key, values in compared.floor().items():
-        np.testing.assert_array_equal(again.floor()[key], values)
+    for side, known in ((again.floor(), compared.floor()), (again.blurred(), compared.blurred())):
+        assert side.keys() == known.keys()
+        for key, values in known.items():
+            np.testing.assert_array_equal(side[key], values)
 
 
 def test_the_same_images_are_at_no_distance(compared: Comparison, train_img: torch.Tensor) -> None:
@@ -204,6 +206,60 @@ def test_noise_and_a_dropped_class_are_seen(compared: Comparison, train_img: tor
     one_digit = train_img[compared.train.values[:, 0] == 1][:1].expand(64, -1, -1, -1)
     collapsed = compared.score([one_digit] * 2)
     assert collapsed["class_tv"].min() > 0.8 > 2 * floor["class_tv"].max()
+
+
+def test_blurring_replaces_four_pixels_by_their_mean_rounded_up_at_a_half() -> None:
+    one = np.array([[0, 0, 255, 255], [0, 1, 255, 254], [1, 2, 0, 255], [2, 1, 255, 0]], np.uint8)
+    small = np.array([[0, 255], [2, 128]], np.uint8)  # the means are 0.25, 254.75, 1.5, 127.5
+    img = np.stack([one, one[::-1]])[:, None].repeat(3, axis=1)
+    img[:, 1] = 7
+    blurry = comparison.blur(img)
+    assert (blurry.shape, blurry.dtype) == (img.shape, np.uint8)
+    for channel in (0, 2):
+        np.testing.assert_array_equal(blurry[0, channel], small.repeat(2, 0).repeat(2, 1))
+        np.testing.assert_array_equal(blurry[1, channel], small[::-1].repeat(2, 0).repeat(2, 1))
+    assert (blurry[:, 1] == 7).all()
+    np.testing.assert_array_equal(comparison.blur(blurry), blurry)
+
+
+def test_many_images_are_blurred_as_each_alone(processed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    img = np.load(processed / "mnist" / "train.npy")[:7]
+    whole = comparison.blur(img)
+    monkeypatch.setattr(comparison, "AT_ONCE", 3)
+    np.testing.assert_array_equal(comparison.blur(img), whole)
+    assert all((comparison.blur(one[None])[0] == blurry).all() for one, blurry in zip(img, whole, strict=True))
+    assert not np.array_equal(whole, img)
+
+
+def test_blurred_digits_are_what_is_measured_of_them_as_of_new_images(compared: Comparison, processed: Path) -> None:
+    img = np.load(processed / "mnist" / "train.npy")
+    others = [compared.rows(repeat, other=True).numpy() for repeat in range(2)]
+    new = compared.score([normalise(comparison.blur(img[rows])) for rows in others])
+    blurred = compared.blurred()
+    assert new.keys() == blurred.keys()
+    for key in new.keys() - {"copied"}:  # which means nothing for blurred training images
+        np.testing.assert_allclose(blurred[key], new[key], rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("middle", "border", "dark"), [(-1.0, -1.0, 1.0), (-1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, 0.0)]
+)
+def test_dark_images_are_those_with_a_dark_middle(
+    compared: Comparison, middle: float, border: float, dark: float
+) -> None:
+    img = torch.full((64, 1, 32, 32), border)
+    img[:, :, 8:24, 8:24] = middle
+    img[:32] = -middle  # half are the other way round
+    found = compared.score([img] * 2)["dark"]
+    np.testing.assert_array_equal(found, [0.5] * 2)
+    whole = compared.score([img[32:].repeat(2, 1, 1, 1)] * 2)["dark"]
+    np.testing.assert_array_equal(whole, [dark] * 2)
+
+
+def test_of_real_images_a_tenth_is_dark(compared: Comparison, train_img: torch.Tensor) -> None:
+    own = compared.score([train_img[half(repeat)] for repeat in range(2)])["dark"]
+    np.testing.assert_allclose(own, 0.1, atol=1 / 64)
+    assert (compared.floor()["dark"] < 0.3).all()
 
 
 def test_more_images_than_there_are(reference: CnnReference, processed: Path, tmp_path: Path) -> None:

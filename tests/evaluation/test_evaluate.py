@@ -50,7 +50,7 @@ def test_statistics_are_per_step_and_seed(measured: Rows) -> None:
     even = measured(EVEN)
     assert even.steps == [0, 20, 40, 60]
     assert {key: values.shape for key, values in even.stats.items()} == dict.fromkeys(even.stats, (4, 40))
-    assert {"even_rate", "coverage", "tv", "all_even", "distinct"} == set(even.stats)
+    assert {"even_rate", "coverage", "tv", "all_even", "evens", "distinct"} == set(even.stats)
 
 
 def test_even_pictures_count_every_input(measured: Rows) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -164,11 +165,14 @@ class Eye(nn.Module):
 FACTORS = {"bright": ["no", "yes"], "constant": ["a", "b"]}
 
 
-def explored(factors: dict[str, list[str]], num: int = NUM) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def explored(
+    factors: dict[str, list[str]], num: int = NUM, G: nn.Module | None = None, eye: nn.Module | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     noise = Noise(kind="normal", dim=DIM, low=0.0, high=1.0)
     walk = WALK.model_copy(update={"reach": 3.0, "num": num})
-    compared = Comparison(REFERENCE, Eye(), Features(torch.empty(0, 1), ()), torch.empty(0), torch.empty(0), factors)  # type: ignore[arg-type]
-    return latent.scores(Lamp(0.1), noise, walk, compared)
+    none, unseen = torch.empty(0), Features(torch.empty(0, 1), ())
+    compared = Comparison(REFERENCE, eye or Eye(), unseen, none, unseen, none, none, factors)  # type: ignore[arg-type]
+    return latent.scores(G or Lamp(0.1), noise, walk, compared)
 
 
 def scored(factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
@@ -177,13 +181,14 @@ def scored(factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
 
 def test_values_are_those_behind_the_scores() -> None:
     scores, values = explored(FACTORS, num=30)
-    assert values.keys() == {"shift", "factors_moved", *(f"nearer {name}" for name in scores["arithmetic"])} - {
-        "nearer stranger"
-    }
+    nearer = {f"nearer {name}" for name in scores["arithmetic"]} - {"nearer stranger"}
+    assert values.keys() == {"shift", "factors_moved", "mix", "entangled", "entangled_random", *nearer}
+    assert {len(values[name]) for name in ("mix", "entangled", "entangled_random")} == {1}
     assert (len(values["shift"]), len(values["nearer A + B"])) == (DIM, 30)
     assert values["factors_moved"].mean().item() == pytest.approx(scores["factors_moved"]["mean"])
     apart = {name: row["distance"]["mean"] for name, row in scores["arithmetic"].items()}
     assert values["nearer A + B"].mean().item() == pytest.approx(apart["stranger"] - apart["A + B"])
+    assert values["mix"].item() < values["nearer A + B"].mean().item()  # of both parents the less like one counts
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +240,95 @@ def test_without_factors_there_are_distances_only(scores: dict[str, Any]) -> Non
     assert found["moves"] == [{"shift": row["shift"]} for row in scores["moves"]]
     for name, row in found["arithmetic"].items():
         assert row == {"distance": scores["arithmetic"][name]["distance"]}
+
+
+class Panes(nn.Module):
+    """z [S, B, 4] -> grey images: each quarter is as bright as a sum of components, weighed by a row of `weights`."""
+
+    def __init__(self, weights: torch.Tensor):
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        bright = (0.1 * z @ self.weights.T).clamp(-1, 1)
+        quarters = bright.reshape(*z.shape[:2], 1, 2, 2)
+        return quarters.repeat_interleave(4, dim=3).repeat_interleave(4, dim=4)
+
+
+class FourEyes(nn.Module):
+    """The brightness of each quarter is a feature, and whether it is above 0 a factor."""
+
+    def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        bright = normalise(img)[:, 0, ::4, ::4].flatten(1)
+        return bright, tuple(torch.stack([-one, one], dim=1) for one in bright.unbind(1))
+
+
+QUARTERS = {f"quarter {i}": ["dark", "bright"] for i in range(DIM)}
+APART = torch.eye(DIM)
+MIXED = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2  # a rotation
+
+
+@pytest.mark.parametrize(("weights", "entangled"), [(APART, 0.0), (MIXED, 1.0)], ids=["apart", "mixed"])
+def test_components_are_entangled_where_each_moves_several_factors(weights: torch.Tensor, entangled: float) -> None:
+    scores, values = explored(QUARTERS, 200, Panes(weights), FourEyes())
+    assert values["entangled"].tolist() == [entangled]
+    assert values["entangled_random"].tolist() == [1.0]  # a random direction does, whatever the components are
+    assert set(values["factors_moved"].tolist()) == ({4.0} if entangled else {1.0})
+    assert not any(name.startswith("entangled") for name in scores)
+
+
+def test_of_one_factor_nothing_is_entangled() -> None:
+    _, values = explored(FACTORS, num=200)
+    assert (values["entangled"].item(), values["entangled_random"].item()) == (0.0, 0.0)
+
+
+def test_a_random_direction_reaches_as_far_as_a_component() -> None:
+    z = normal(50, DIM)
+    ends = latent._elsewhere(z, 1, 3.0)
+    along = ends[:, 1] - ends[:, 0]
+    torch.testing.assert_close(along.norm(dim=1), torch.full((50,), 6.0))
+    direction = along[0] / 6
+    torch.testing.assert_close(along, 6 * direction.expand(50, -1))
+    torch.testing.assert_close(ends @ direction, torch.tensor([-3.0, 3.0]).expand(50, -1))
+    across = z - (z @ direction)[:, None] * direction
+    torch.testing.assert_close(ends.mean(dim=1), across)  # all else stays as it is
+    assert not torch.allclose(latent._elsewhere(z, 2, 3.0), ends)
+
+
+class Pixels(nn.Module):
+    """z [S, B, 64] -> grey images 8 x 8: each pixel is what `of` makes of one component."""
+
+    def __init__(self, of: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.of = of
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.of(z).clamp(-1, 1).reshape(*z.shape[:2], 1, 8, 8)
+
+
+class EyeOfPixels(nn.Module):
+    """Each pixel is a feature."""
+
+    def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        return normalise(img).flatten(1), (torch.zeros(len(img), 1),)
+
+
+def mix(of: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    noise, walk = Noise(kind="normal", dim=64, low=0.0, high=1.0), WALK.model_copy(update={"num": NUM})
+    none, unseen = torch.empty(0), Features(torch.empty(0, 64), ())
+    compared = Comparison(REFERENCE, EyeOfPixels(), unseen, none, unseen, none, none, {})  # type: ignore[arg-type]
+    found: float = latent._arithmetic(Pixels(of), noise, walk, compared)[1]["mix"].item()
+    return found
+
+
+def test_a_linear_G_mixes_its_parents_and_one_without_order_does_not() -> None:
+    a, b, stranger = np.random.default_rng(0).normal(size=(3, 20_000, 64))
+    away, stays = (lambda x, y: np.linalg.norm(x - y, axis=1)), np.linalg.norm
+    gains = [away(stranger, a) - stays(b, axis=1), away(stranger, b) - stays(a, axis=1)]  # A + B is as far as B is long
+    expected = np.minimum(*gains).mean() / away(a, stranger).mean()
+    assert expected > 0.2
+    assert mix(lambda z: 0.1 * z) == pytest.approx(expected, abs=0.01)
+    assert -0.1 < mix(lambda z: 0.3 * (1000 * z).sin()) < 0  # the lesser of two gains that are 0 in the mean
 
 
 def test_scores_are_the_same_every_time_and_can_be_written() -> None:

@@ -105,6 +105,16 @@ def test_blur_and_noise(
     assert found["copied"] <= perfect["copied"] + 0.02
 
 
+def test_digits_at_half_the_resolution_lie_between_real_ones_and_noise(compared: Comparison) -> None:
+    """Each beside the floor of the same halves; of far fewer images the error would be larger than the loss."""
+    floor, blurred, ceiling = compared.floor(), compared.blurred(), compared.ceiling((1, 32, 32))
+    for name, least in (("fd_cnn_500", 1.3), ("kid", 1.0)):
+        assert (blurred[name] > least * floor[name]).all(), name
+        assert (ceiling[name] > 5 * blurred[name]).all(), name
+    np.testing.assert_allclose(blurred["luma"], floor["luma"], atol=0.002)  # what is blurred keeps its light
+    assert blurred["modes"].tolist() == [10, 10]
+
+
 def test_luminance_answers_to_light_only(
     compared: Comparison, fresh: tuple[np.ndarray, np.ndarray], perfect: dict[str, float]
 ) -> None:

@@ -78,17 +78,29 @@ def test_a_rows_table_has_a_value_a_step_and_seed_and_says_what_they_are(
     toy: Experiment, images: Experiment, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.safetensors"
-    path.write_bytes(tables.values(of_toy(toy), {"share": 0.5}))
+    path.write_bytes(tables.values(of_toy(toy), {"share": 0.5}, {"share": 0.7}))
     found, note = arrays(path)
     shapes = {"loss_D": (20, 40), "share": (2, 40), "yes": (2, 40)}
     assert {key: value.shape for key, value in found.items()} == shapes
     assert note["row"] == toy.model_dump(mode="json")
-    assert note["real"] == {"share": 0.5}
+    assert (note["real"], note["blurred"]) == ({"share": 0.5}, {"share": 0.7})
     assert note["steps"] == {"loss_D": [10 * (i + 1) for i in range(20)], "share": [0, 4], "yes": [0, 4]}
-    draws = load(tables.values(result(images, kid=[[1.0, 3.0], [0.5, 0.7]]), {}))["kid"]
+    draws = load(tables.values(result(images, kid=[[1.0, 3.0], [0.5, 0.7]]), {}, {}))["kid"]
     np.testing.assert_allclose(draws, [[2.0], [0.6]])  # draws of one seed are one value
     seeds = joined(images.model_copy(update={"seeds": 2}), [result(images, kid=[[i, i], [i, i]]) for i in (1.0, 2.0)])
-    assert load(tables.values(seeds, {}))["kid"].tolist() == [[1, 2], [1, 2]]
+    assert load(tables.values(seeds, {}, {}))["kid"].tolist() == [[1, 2], [1, 2]]
+
+
+def test_scores_of_a_latent_space_are_a_value_a_seed_of_the_last_snapshot(images: Experiment, tmp_path: Path) -> None:
+    parts = [result(images, kid=[[i], [i]]) for i in (1.0, 2.0)]
+    for one, score in zip(parts, (0.25, 0.75), strict=True):
+        one.walked = {"mix": np.array([score])}
+    row = images.model_copy(update={"seeds": 2})
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(tables.values(joined(row, parts), {}, {}))
+    found, note = arrays(path)
+    assert found["mix"].tolist() == [[0.25, 0.75]]
+    assert (note["steps"]["mix"], note["steps"]["kid"]) == ([4], [0, 4])
 
 
 def test_end_averages_the_last_tenth(toy: Experiment) -> None:

@@ -16,14 +16,21 @@ def test_a_perfect_a_collapsed_and_an_odd_G() -> None:
     assert stats["coverage"].tolist() == [1, 1 / 64, 0]
     np.testing.assert_allclose(stats["tv"], [0, 63 / 64, 1])
     assert stats["all_even"].tolist() == [True, True, False]
+    assert stats["evens"].tolist() == [16, 16, 0]
     assert stats["distinct"].tolist() == [16, 1, 16]
 
 
 def test_one_odd_sample_is_enough() -> None:
     values = np.zeros((1, 128), int)
-    sampled = np.array([[0] * 15 + [1]])
+    sampled = np.array([[0] * 9 + [1]])
     stats = toys.even_statistics(values, sampled, EVEN)
-    assert (stats["all_even"][0], stats["even_rate"][0]) == (False, 1)
+    assert (stats["all_even"][0], stats["evens"][0], stats["even_rate"][0]) == (False, 9, 1)
+
+
+def test_as_many_samples_are_looked_at_as_the_articles_picture_has() -> None:
+    floor = toys.even_floor(EVEN, num=128, repeats=20)
+    assert floor["evens"].tolist() == [10] * 20
+    assert floor["distinct"].max() <= 10
 
 
 def test_decode_is_the_inverse_of_the_bits() -> None:

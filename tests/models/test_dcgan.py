@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from conftest import ROOT
@@ -7,7 +9,7 @@ from torch import nn
 
 from repligan.compose import compose
 from repligan.core.randomness import rng
-from repligan.models.dcgan import Discriminator, Generator, conv, conv_transpose
+from repligan.models.dcgan import Discriminator, Generator, conv, conv_transpose, start
 from repligan.models.rows import DcganD
 from repligan.models.weights import build
 from repligan.params import Params, load
@@ -145,3 +147,32 @@ def test_a_D_may_do_without_batch_normalisation() -> None:
     img = torch.rand(1, 4, 3, 32, 32)
     torch.testing.assert_close(bare(img)[:, :1], bare(img[:, :1]))  # no image's logit depends on its company
     assert not torch.allclose(normed(img)[:, :1], normed(img[:, :2])[:, :1])
+
+
+LAYERS = [lambda: nn.Linear(100, 700), lambda: nn.Conv2d(8, 96, 5), lambda: nn.ConvTranspose2d(96, 8, 4)]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=["dense", "convolution", "transposed"])
+def test_uniform_kernels_have_the_bounds_of_torchs_own(layer: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    torchs, ours = layer(), layer()
+    start(ours, rng(0, "G"), "uniform")
+    reach = torchs.weight.abs().max().item()
+    assert ours.weight.abs().max().item() == pytest.approx(reach, rel=0.005)
+    assert ours.weight.std().item() == pytest.approx(reach / 3**0.5, rel=0.02)  # of a uniform distribution
+    assert not ours.bias.any()
+    again, other = layer(), layer()
+    start(again, rng(0, "G"), "uniform")
+    start(other, rng(1, "G"), "uniform")
+    assert torch.equal(again.weight, ours.weight)
+    assert not torch.equal(other.weight, ours.weight)
+
+
+@pytest.mark.parametrize("init", ["normal", "uniform"])
+def test_a_row_says_how_its_kernels_start(full: Params, init: str) -> None:
+    row = full.published("dcgan-mnist")
+    G, D = (net.model_copy(update={"init": init}) for net in (row.G, row.D))
+    for net in build(G, D, row.z.dim, full.datasets[row.dataset].form, [0]):
+        weights = [one.weight for one in net.modules() if isinstance(one, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+        wanted = [0.02 if init == "normal" else (3 * one[0].numel()) ** -0.5 for one in weights]
+        assert [one.std().item() for one in weights] == pytest.approx(wanted, rel=0.1)

@@ -47,5 +47,21 @@ def test_a_variant_stands_with_what_it_changes_and_what_it_came_to(made: Made, h
 def test_a_claim_stands_with_its_verdict_and_evidence(html: str) -> None:
     claim = re.search(r'<tr id="claim-most">.*?</details>', html)
     assert claim
-    for part in ("Most numbers are even", "holds", "not run at this scale", "0.8", "40 seeds"):
+    for part in ("Most numbers are even", "holds at a reduced budget", "not run at this scale", "0.8", "40 seeds"):
         assert part in claim[0]
+    assert "A course, its last page; implied" in claim[0]
+    assert claim[0].count("premise: ") == 1
+    assert (
+        "<li>premise: seeds whose D is right: <b>100.0 %</b> (at least 92.0 %)<small>toy; 40 seeds; holds" in claim[0]
+    )
+
+
+def test_a_claim_that_is_stated_and_has_its_budget_says_nothing_of_either(made: Made) -> None:
+    claims = ledger.read(made.reports)
+    plain = claims.claims[0].model_copy(update={"reading": "stated", "reduced": False, "premise": 0})
+    found = results.read(made.params, made.data, made.reports)
+    shown = claims.model_copy(update={"claims": [plain]})
+    text = page.render(made.params, found, shown, defaultdict(bytes, {"overview": b"png"}))
+    table = text[text.index('<tr id="claim-most">') : text.index("What each GAN makes")]
+    assert "A course, its last page<" in table
+    assert not {word for word in ("implied", "premise", "reduced") if word in table}

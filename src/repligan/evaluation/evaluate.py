@@ -164,13 +164,15 @@ def judge(
     """
     device, size = next(D.parameters()).device, min(batch, unseen.shape[1])
 
+    def whole(img: torch.Tensor) -> torch.Tensor:
+        return img[:, : img.shape[1] // size * size].detach().to(device)
+
     def logits(img: torch.Tensor) -> torch.Tensor:
-        whole = img[:, : img.shape[1] // size * size].to(device).split(size, dim=1)
-        return torch.cat([D(part) for part in whole], dim=1)
+        return torch.cat([D(part) for part in img.split(size, dim=1)], dim=1)
 
     with torch.no_grad():
-        of_seen, of_unseen = logits(seen), logits(unseen)
-    gen_img = gen_img.to(device).detach().requires_grad_()
+        of_seen, of_unseen = logits(whole(seen)), logits(whole(unseen))
+    gen_img = whole(gen_img).requires_grad_()
     alive, hooks = _watch_units(D)
     of_gen = logits(gen_img)
     (slopes,) = torch.autograd.grad(of_gen.sum(), gen_img)
