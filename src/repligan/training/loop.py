@@ -85,6 +85,7 @@ class Training:
         trained = {name: list(net.parameters()) for name, net in self.networks()}
         self.optimisers = {name: Optimiser(self.experiment.optimiser, w) for name, w in trained.items() if w}
         self.updates = self.experiment.updates
+        self.of_D = [i for i, update in enumerate(self.updates) if update.update == "D"]
         self.per_step = Counter(sight for update in self.updates for sight in update.sees)
         self.run: Callable[[Drawn, bool], Step] = partial(_run, self)
         if self.device.type == "cuda":
@@ -185,8 +186,7 @@ def draw(training: Training) -> Drawn:
     num_real, num_z = t.per_step["real"], t.per_step["fresh_z"]
     real = [t.real[t.step * num_real + i] for i in range(num_real)]
     fresh_z = [t.noise[t.step * num_z + i] for i in range(num_z)]
-    of_D = [t.step * MIX_STREAM + i for i, update in enumerate(t.updates) if update.update == "D"]
-    of_loss = [t.gradients.loss.draw(t.experiment.batch, t.seeds[0], index) for index in of_D]
+    of_loss = [t.gradients.loss.draw(t.experiment.batch, t.seeds[0], t.step * MIX_STREAM + i) for i in t.of_D]
     return [[runtime.sent(x, t.device) for x in part if x is not None] for part in (real, fresh_z, of_loss)]
 
 
