@@ -42,6 +42,52 @@ def test_of(**changes: Any) -> rows.ClaimTest:
 test_of.__test__ = False  # type: ignore[attr-defined]
 
 
+SHARE_OF = {"kind": "snapshot", "metric": "recall"}
+MOVES = {"kind": "change", "metric": "auc_D", "before": [0.0, 0.5], "after": [0.5, 1.0]}
+AGAINST = {"against": {"experiment": "odd"}, "relation": "difference"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"value": SHARE_OF}, (0, 1)),
+        ({"value": SHARE_OF} | AGAINST, (-1, 1)),
+        ({"value": SHARE_OF} | AGAINST | {"relation": "ratio"}, None),
+        ({"value": SHARE_OF | {"over": "blurred"}}, None),
+        ({"value": SHARE_OF | {"metric": "fd"}}, None),
+        ({"value": SHARE_OF | {"metric": "distinct"}}, (1, 10)),
+        ({"value": SHARE_OF | {"metric": "distinct"}} | AGAINST, (-9, 9)),
+        ({"value": SHARE_OF | {"metric": "gap_D"}} | AGAINST, (-2, 2)),
+        ({"value": {"kind": "during", "metric": "acc_D", "part": [0, 1]}}, (0, 1)),
+        ({"value": MOVES}, (-1, 1)),
+        ({"value": MOVES} | AGAINST, (-2, 2)),
+        ({"value": MOVES | {"metric": "loss_D"}}, None),
+        ({"value": {"kind": "settles", "metric": "match"}}, None),
+        ({"value": {"kind": "progress", "metric": "recall", "since": 0.5}}, None),
+        ({"value": {"kind": "variation", "metric": "acc_D", "part": [0, 1]}}, None),
+    ],
+)
+def test_values_lie_in_the_range_that_their_kind_makes_of_the_metrics(changes: Any, expected: Any) -> None:
+    """Values at both ends are evidence, of whatever kind; one beyond is refused."""
+    test = test_of(**changes)
+    assert test.range == expected
+    low, high = expected or (0.5, 5000.0)
+    ends = np.linspace(low, high, 12)
+    values, against = (ends, None) if test.against is None else (ends / 2, -ends / 2)
+    if test.relation == "ratio":
+        values, against = ends, np.ones(12)
+    assert evidence(test, values, against)
+    if expected and test.against is None:
+        with pytest.raises(ValueError, match="allowed: "):
+            evidence(test, values + 0.1, against)
+
+
+def test_differences_may_be_told_to_be_bounded() -> None:
+    test = test_of(value=SHARE_OF, by="bounded", **AGAINST)
+    a, b = np.zeros(20), np.ones(20)
+    assert evidence(test, a, b).bounds(ALPHA)[1] < 0  # type: ignore[union-attr]
+
+
 class Fixed:
     """Evidence with the same bounds at every level."""
 

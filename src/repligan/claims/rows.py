@@ -158,7 +158,19 @@ class ClaimTest(Strict):
             raise ValueError(f"inside: found {self.inside}; allowed: [low, high], one of them may be null")
         if isinstance(self.rule, Share) and not self.inside and self.against is not None:
             raise ValueError("rule.kind: found 'share' of a relation; allowed: with inside, a yes or no")
+        if self.by == "bounded" and self.range is None:
+            raise ValueError("by: found 'bounded' of values without a range; allowed: mean, ratio, logit")
         return self
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Between what its values, or their differences, can lie; None where nothing is known."""
+        known, value = BY_NAME.get(self.value.metric), self.value
+        is_of_other_units = isinstance(value, Settles | Progress | Variation) or getattr(value, "over", None)
+        if known is None or known.low is None or known.high is None or is_of_other_units or self.relation == "ratio":
+            return None
+        width = (known.high - known.low) * (2 if isinstance(value, Change) and self.against else 1)
+        return (-width, width) if isinstance(value, Change) or self.against else (known.low, known.high)
 
     @property
     def rows(self) -> list[RowId]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from repligan.claims.rows import Above, Below, ClaimTest, Rule, Share, Within
 from repligan.metrics import anytime
-from repligan.metrics.metric import Interval, metric
+from repligan.metrics.metric import Interval
 
 Verdict = Literal[
     "holds", "holds for some seeds", "does not hold", "not tested: its premise is not met", "not decided at this budget"
@@ -38,9 +38,8 @@ def evidence(test: ClaimTest, values: np.ndarray, against: np.ndarray | None) ->
     if found.dtype == bool:
         return anytime.share(int(found.sum()), len(found))
     both = against is not None and values.dtype == bool and against.dtype == bool
-    known = metric(test.value.metric)
-    bounded = test.against is None and known.high is not None and known.low is not None
-    by = test.by or ("ratio" if test.relation == "ratio" else "bounded" if bounded or both else "mean")
+    bounded = test.range and (test.against is None or both)
+    by = test.by or ("ratio" if test.relation == "ratio" else "bounded" if bounded else "mean")
     match by:
         case "mean":
             return anytime.centre(found)
@@ -49,8 +48,8 @@ def evidence(test: ClaimTest, values: np.ndarray, against: np.ndarray | None) ->
         case "logit":
             return anytime.logit_mean(found) if ((found > 0) & (found < 1)).all() else None
         case "bounded":
-            low, high = (-1.0, 1.0) if both or known.low is None or known.high is None else (known.low, known.high)
-            return anytime.bounded_mean(found.astype(float), low, high)
+            assert test.range
+            return anytime.bounded_mean(found.astype(float), *test.range)
 
 
 def verdict(rule: Rule, found: anytime.Sequence | None, alpha: float, tests: int) -> Verdict:
