@@ -60,11 +60,13 @@ def test_what_was_trained_here_agrees(found: list[Record]) -> None:
 
 @pytest.mark.parametrize(
     ("row", "column", "trial", "key"),
-    [("even", 4, "even seed 3-5", "loss_D"), ("even", 2, "even seed 0-2", "tv"), ("dcgan", 1, "dcgan/other seed 1", "luma")],
+    [
+        ("even", 4, "even seed 3-5", "loss_D"),
+        ("even", 2, "even seed 0-2", "tv"),
+        ("dcgan", 1, "dcgan/other seed 1", "luma"),
+    ],
 )
-def test_a_value_that_is_one_bit_off_is_found(
-    found: list[Record], row: str, column: int, trial: str, key: str
-) -> None:
+def test_a_value_that_is_one_bit_off_is_found(found: list[Record], row: str, column: int, trial: str, key: str) -> None:
     table = next(one.table for one in found if str(one.trial) == trial)
     values, note = arrays(table)
     forged = values[key].copy()

@@ -22,7 +22,6 @@ from repligan.store import Store
 from repligan.tools import evidence
 
 
-
 @pytest.fixture(scope="module", autouse=True)
 def small_stacks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
