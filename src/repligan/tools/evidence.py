@@ -231,9 +231,8 @@ def _refuse_unfit(workshop: Workshop, told: Sequence[Told]) -> None:
     }
     for one in told:
         if one.trial.seeds not in wanted:
-            raise InputError(
-                f"{one}: found other seeds than its row's trials have; allowed: {size} a trial, from {start} on"
-            )
+            here = next(trial for trial in wanted.values() if trial.seeds.stop > one.trial.seeds.start)
+            raise InputError(f"{one}: found other seeds than a trial here has; allowed: {here}")
         if _values(one) != _values(first):
             raise InputError(
                 f"{one}: found other values than of {first.trial}; allowed: the same of all trials of a row"
