@@ -25,7 +25,7 @@ STACK = 3  # seeds of a toy in one trial, here
 NAMES = {"even": "even", "dcgan": "small"}
 
 
-def rows(first: int = 0, stacks: int = 1, images: int = 2) -> Params:
+def rows(first: int = 0, stacks: int = 1, images: int = 2, keep_weights: int = 1) -> Params:
     """`even` with some stacks of seeds from the stack `first` on, and dcgan/other with two seeds for each of them."""
     tables = read_yaml(goldens.ROWS)
     for table in ("experiments", "evaluations", "reports"):
@@ -33,6 +33,8 @@ def rows(first: int = 0, stacks: int = 1, images: int = 2) -> Params:
     for table in ("datasets", "references"):
         tables[table] = {name: tables[table][name] for name in NAMES.values()}
     tables["experiments"]["even"] |= {"seeds": STACK * stacks, "first_seed": STACK * first, "variants": {}}
+    for name in NAMES:
+        tables["experiments"][name]["keep_weights"] = keep_weights
     variants = tables["experiments"]["dcgan"]["variants"]
     variants["other"] |= {"seeds": images * stacks, "first_seed": images * first, "keep_weights": 0}
     return Params.model_validate(tables)

@@ -110,6 +110,20 @@ def test_four_machines_give_the_bytes_of_one(files: list[Path], empty: Machine, 
     assert max(file.stat().st_size for file in files) < 60_000
 
 
+def test_where_no_weights_are_kept_nothing_is_done_again(
+    machines: list[Machine], empty: Machine, tmp_path: Path
+) -> None:
+    one = machines[0].with_rows(rows(keep_weights=0))
+    evidence.export(one.params, one.data, one.store, [], tmp_path / "x.trials")
+    other = empty.with_rows(one.params)
+    take(other, tmp_path / "x.trials")
+    assert [done for done in other.reproduce() if "repeats=" not in done] == []
+    shown = {"pictures.safetensors", *(f"walk/{name}" for name in ("pictures.safetensors", "scores.json"))}
+    for name in shown:
+        here, there = (side.data / "evaluations" / "dcgan" / name for side in (other, machines[0]))
+        assert here.read_bytes() == there.read_bytes()
+
+
 def test_what_was_imported_can_be_exported(files: list[Path], empty: Machine, tmp_path: Path) -> None:
     take(empty, *files)
     again = empty.folder / "all.trials"
