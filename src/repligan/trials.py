@@ -142,10 +142,7 @@ class Workshop:
         }
 
     def train(self, trial: Trial, alone: bool = True, whole: bool = False) -> Entry:
-        """The finished training of a trial, from the store or by training; a stopped one goes on.
-
-        One that was imported without its weights is trained where they are kept, or `whole`, and has to agree.
-        """
+        """The finished training of a trial, with weights if kept or `whole`: from the store, trained or continued."""
         key, row = self.training_key(trial), trial.experiment
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
