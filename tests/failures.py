@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import json
+import lzma
 import os
 import shlex
 import shutil
@@ -31,6 +32,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.numpy import load, save
 from smoke import NOWHERE, stage
 
 from repligan import compose, tracking
@@ -444,6 +446,42 @@ def other_weights(bench: Bench) -> None:
     file.write_text(json.dumps(trials))
 
 
+def exported(bench: Bench) -> None:
+    """The finished trials of `even` in a file."""
+    assert here(bench, EXPORT).code == 0
+
+
+def emptied(bench: Bench) -> None:
+    """Without the finished trials."""
+    shutil.rmtree(bench.folder / ".work" / "trials")
+
+
+def told_otherwise(bench: Bench, change: Callable[[dict[str, Any]], None]) -> None:
+    """The file of trials, with a change in what it says of the first one."""
+    file = bench.folder / "seeds.trials"
+    inside = load(lzma.decompress(file.read_bytes()))
+    said = json.loads(inside["trials"].tobytes())
+    change(said["trials"][0])
+    inside["trials"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    file.write_bytes(lzma.compress(save(inside)))
+
+
+def other_trial(bench: Bench) -> None:
+    """A file with another hash of a picture that was measured."""
+    told_otherwise(bench, lambda trial: trial["measuring"]["files"].update({"pictures.safetensors": "0" * 64}))
+
+
+def other_weights_imported(bench: Bench) -> None:
+    """A file with another hash of a snapshot, imported."""
+
+    def change(trial: dict[str, Any]) -> None:
+        name = "step_00000060.safetensors"
+        trial["training"]["files"][name] = trial["measuring"]["key"]["weights"][name] = "0" * 64
+
+    told_otherwise(bench, change)
+    assert here(bench, IMPORT).code == 0
+
+
 def measured(bench: Bench) -> None:
     """The metrics of all experiments, and the ledger."""
     shutil.copytree(bench.made / "reports" / "metrics", bench.folder / "reports" / "metrics")
@@ -629,6 +667,7 @@ EVALUATE = (
 )
 REPORT = "python stages/report.py data reports"
 CLAIMS = "python stages/claims.py data/evaluations data/claims/values.safetensors reports/claims.json"
+EXPORT, IMPORT = "repligan trials export even -o seeds.trials", "repligan trials import seeds.trials"
 SYNC, VERIFY, DOCTOR = "repligan sync", "repligan verify", "repligan doctor"
 MNIST = {key: command.replace("even", "mnist") for key, command in (("raw", PREPROCESS), ("reference", REFERENCE))} | {
     "train": "python stages/train.py dcgan-mnist data/processed/mnist data/runs/dcgan-mnist",
@@ -947,6 +986,21 @@ INPUTS = [
     bad("metrics that are no JSON, in a sync", SYNC, made, content("reports/metrics/even.json", b"\xff\xfe")),
     bad("a table of values that is none, in a sync", SYNC, made,
         content("data/evaluations/even/fast.safetensors", b"x")),
+    bad("trials of a row that does not exist, in an export", EXPORT.replace(" even ", " odd ")),
+    bad("nothing finished to export", EXPORT, made),
+    bad("a file of trials that is not there", IMPORT, made),
+    bad("a file of trials that ends too early", IMPORT, finished, exported, cut("seeds.trials")),
+    bad("a file of trials that is none", IMPORT, made, content("seeds.trials", b"garbage" * 99)),
+    bad("trials of another row than params.yaml has", IMPORT, finished, exported, changed(f"{EVEN}/batch", 8)),
+    bad("trials that were trained on other data", IMPORT, finished, exported,
+        array("data/processed/even/train.npy", np.zeros((64, 7), np.uint8))),
+    bad("trials whose seeds are not those of a trial here", IMPORT, finished, exported,
+        changed("templates/stack/experiment/seeds", 80)),
+    bad("a trial that differs from the one that is here", IMPORT, finished, exported, other_trial),
+    bad("imported weights that come out otherwise where they are kept", TRAIN, finished, exported, emptied,
+        other_weights_imported),
+    bad("no runs to audit", "repligan audit"),
+    bad("more trials to audit than there are", "repligan audit --trials 9999", made),
     bad("CUDA asked for where there is none", TRAIN, no_cuda, made, changed("runtime/device", "cuda")),
     bad("a checkpoint of another config", TRAIN, stopped, changed(f"{EVEN}/batch", 8), other_config),
 ]  # fmt: skip

@@ -86,3 +86,32 @@ def test_size_renaming_and_emptying(tmp_path: Path) -> None:
     assert found
     assert (found.path / "weights").read_text() == "bits"
     assert (store.empty(), list(store.entries()), store.size()) == (1, [], 0)
+
+
+def test_an_entry_from_elsewhere_may_lack_files_until_they_are_needed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(KEY, {"walk/values": b"bits"}, {"weights": "0" * 64}, {"seconds": 2.0})
+    [entry] = store.entries()
+    assert entry == store.find(KEY) == store.get(KEY, never)
+    assert (entry.absent, entry.files["weights"]) == ({"weights"}, "0" * 64)
+    store.rename(entry, KEY | {"code": "other"})
+    moved = store.find(KEY | {"code": "other"})
+    assert moved
+    assert (moved.files, moved.absent) == (entry.files, entry.absent)
+    assert store.find(moved.key, whole=True) is None
+    assert not store.get(moved.key, make, whole=True).absent
+    store.put(KEY, {"history": b"bits"}, {"weights": "0" * 64}, {})
+    (store.folder / entry.path.name / "history").write_bytes(b"bit")
+    assert store.find(KEY) is None  # damaged
+
+
+def test_what_is_set_aside_is_kept_and_not_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for count in (1, 2):
+        aside = store.set_aside(store.get(KEY, make))
+        assert aside.name.endswith(f".disputed-{count}")
+        assert (aside / "weights").read_text() == "bits"
+        assert store.find(KEY) is None
+    assert list(store.entries()) == []
+    assert store.empty() == 0
+    assert list(tmp_path.glob("*.disputed-*")) == []

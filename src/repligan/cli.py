@@ -292,3 +292,66 @@ def adopt(params: Path) -> None:
 
     for line in adopting(loaded, Path("data"), Store(folder())):
         click.echo(line)
+
+
+@trials.command(epilog="Example: repligan trials export dcgan-mnist/relu -o seeds-0-9.trials")
+@click.argument("rows", nargs=-1, metavar="[ROW]...")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@params_option
+def export(rows: tuple[str, ...], out: Path, params: Path) -> None:
+    """Write the finished trials of some rows, or of all, to one file for another machine; weights stay here."""
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools import evidence
+    from repligan.trials import folder
+
+    for line in evidence.export(loaded, Path("data"), Store(folder()), rows, out):
+        click.echo(line)
+
+
+@trials.command("import", epilog="Example: repligan trials import seeds-0-9.trials seeds-10-19.trials && dvc repro")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@params_option
+def import_trials(files: tuple[Path, ...], params: Path) -> None:
+    """Add trials that other machines exported, so that `dvc repro` finds them finished.
+
+    Only what this machine would make itself is taken: the same rows, data, versions, device, precision and code.
+    """
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools import evidence
+    from repligan.trials import folder
+
+    for line in evidence.take(loaded, Path("data"), Store(folder()), files):
+        click.echo(line)
+
+
+@main.command(epilog="Example: repligan audit --trials 20 --seed 7")
+@click.option("--trials", "count", type=click.IntRange(1), help="How many trials; 10 unless said otherwise.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="As many as take about that long instead.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Which trials.")
+@params_option
+def audit(count: int | None, minutes: float | None, seed: int, params: Path) -> None:
+    """Train and measure trials that chance picks again, and compare their weights and values bit for bit.
+
+    The exit code is 1 if one differs.
+    """
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools import audit as auditing
+    from repligan.trials import folder
+
+    found = auditing.records(loaded, Path("data"), Store(folder()))
+    chosen = auditing.chosen(found, count, minutes, seed)
+    click.echo(auditing.announcement(found, chosen, seed))
+    differing = auditing.audit(chosen)
+    for line in auditing.conclusion(len(found), len(chosen), differing):
+        click.echo(line)
+    if differing:
+        raise SystemExit(1)

@@ -6,6 +6,7 @@ can change them trains it again and one that cannot does not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -80,6 +81,17 @@ class Trial:
         """Its folder among the outputs of the experiment."""
         return f"{self.row.variant}/{self.seeds[0]}-{self.seeds[-1]}"
 
+    @property
+    def kept(self) -> bool:
+        """Whether its weights are among DVC's outputs."""
+        before = self.seeds[0] - self.experiment.first_seed
+        return before // trial_size(self.experiment) < self.experiment.keep_weights
+
+    @property
+    def shown(self) -> bool:
+        """Whether its pictures and walks are among DVC's outputs: the first one as published."""
+        return self.row.variant == PUBLISHED and self.seeds[0] == self.experiment.first_seed
+
 
 def trial_size(experiment: Experiment) -> int:
     """Seeds in a whole trial: a stack of a toy, one of an image GAN."""
@@ -130,8 +142,8 @@ class Workshop:
             "code": code.digest(training_roots(row)),
         }
 
-    def train(self, trial: Trial, alone: bool = True) -> Entry:
-        """The finished training of a trial, from the store or by training; a stopped one goes on."""
+    def train(self, trial: Trial, alone: bool = True, whole: bool = False) -> Entry:
+        """The finished training of a trial, with weights if kept or `whole`: from the store, trained or continued."""
         key, row = self.training_key(trial), trial.experiment
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
@@ -144,7 +156,7 @@ class Workshop:
             form, precision = self.params.datasets[row.dataset].form, self.params.runtime.precision
             training = loop.start(str(trial), row, form, self.processed, trial.seeds, device, precision)
             progress = Progress(str(trial), row.steps) if alone else None
-            watcher = self.watch(str(trial), fingerprint(key)) if self.watch and self._is_first(trial) else None
+            watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
             began = time.time()
             try:
                 with stop_on_signal() as stop:
@@ -161,12 +173,22 @@ class Workshop:
             finally:
                 if watcher:
                     watcher.close()
+            self._refuse_other(trial, key, out)
             return {"environment": runtime.in_force(), "began": began, "seconds": round(time.time() - began, 1)}
 
-        return self.store.get(key, make)
+        return self.store.get(key, make, whole or trial.kept)
 
-    def _is_first(self, trial: Trial) -> bool:
-        return trial.row.variant == PUBLISHED and trial.seeds[0] == trial.experiment.first_seed
+    def _refuse_other(self, trial: Trial, key: Key, out: Path) -> None:
+        """Raises InputError where an imported entry of `key` differs from what was made in `out`; sets it aside."""
+        if (told := self.store.find(key)) is None:
+            return
+        made = {str(path.relative_to(out)): digest_of(path) for path in out.rglob("*") if path.is_file()}
+        if wrong := others(told.files, made):
+            aside = self.store.set_aside(told)
+            raise InputError(
+                f"{told.path}: imported, and {', '.join(wrong)} of {trial} come out otherwise here; it is set aside as "
+                f"{aside.name}; run the same command again"
+            )
 
     # Measuring.
 
@@ -198,18 +220,27 @@ class Workshop:
                 row, dataset, trial.seeds, self._by(trial), self.processed, self.reference, device
             )
             steps = sorted(_step(name) for name in weights)
+            began = time.time()
             done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
             note = {"steps": done.steps, "metrics": list(done.stats)}  # in their order, which the file does not keep
             write_bytes(out / STATS, array_bytes(done.stats, note))
             write_bytes(out / PICTURES, to_bytes(done.pictures))
             if walk := self._walk(trial):
                 self._explore(trial, walk, source, steps[-1], out / WALK)
-            return {}
+            self._refuse_other(trial, key, out)
+            return {"seconds": round(time.time() - began, 1)}
 
-        return self.store.get(self.measuring_key(trial, weights), make)
+        key = self.measuring_key(trial, weights)
+        return self.store.get(key, make, trial.shown)
+
+    def to_measure(self, trial: Trial, weights: Mapping[str, str]) -> dict[str, str]:
+        """Those of all its weights, file -> sha256, that are measured."""
+        names = sorted(weights, key=_step)
+        at_last = self.params.measures[trial.row.experiment].variants_at == "last"
+        return {name: weights[name] for name in (names[-1:] if at_last and trial.row.variant != PUBLISHED else names)}
 
     def _trained_again(self, trial: Trial, weights: Mapping[str, str], alone: bool) -> Path:
-        path = self.train(trial, alone).path
+        path = self.train(trial, alone, whole=True).path
         if any(sha256(existing(path / name)) != wanted for name, wanted in weights.items()):
             raise InputError(f"{path}: found other weights of {trial} than data/runs; run `dvc repro -f` for them")
         return path
@@ -287,7 +318,7 @@ class Workshop:
         return [
             self._job(partial(self.train, trial), trial.experiment.threads)
             for trial in self.trials(name)
-            if not self.store.find(self.training_key(trial))
+            if not self.store.find(self.training_key(trial), trial.kept)
         ]
 
     def measuring_jobs(self, name: str, runs: Path) -> list[Job]:
@@ -295,7 +326,7 @@ class Workshop:
         jobs = [
             self._job(partial(self.measure, trial, weights, runs / trial.place, kept), trial.experiment.threads)
             for trial, weights, kept in self.recorded(name, runs)
-            if not self.store.find(self.measuring_key(trial, weights))
+            if not self.store.find(self.measuring_key(trial, weights), trial.shown)
         ]
         by = self.floor_of_variants(name)
         if by and not self.store.find(self.floor_key(by)):
@@ -322,16 +353,23 @@ class Workshop:
             entry, place = self.train(trial), out / trial.place
             place.mkdir(parents=True)
             weights = {file: one for file, one in entry.files.items() if file != HISTORY}
-            before = trial.seeds[0] - trial.experiment.first_seed
-            is_kept = before // trial_size(trial.experiment) < trial.experiment.keep_weights
-            for file in (HISTORY, *(weights if is_kept else ())):
+            # Of the row as it is now: a trial may have been trained elsewhere, or when the row had fewer seeds.
+            write_bytes(
+                place / HISTORY, series(entry.path / HISTORY, experiment=trial.experiment.model_dump(mode="json"))
+            )
+            for file in weights if trial.kept else ():
                 shutil.copy(entry.path / file, place / file)
             seeds = [trial.seeds[0], trial.seeds[-1]]
-            listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": is_kept, "weights": weights})
+            listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": trial.kept, "weights": weights})
         write_bytes(out / TRIALS, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
 
     def recorded(self, name: str, runs: Path) -> Iterator[tuple[Trial, dict[str, str], bool]]:
-        """Each trial with the weights to be measured, file -> sha256, and whether they are kept in the folder `runs`.
+        """Each trial with the weights to be measured, file -> sha256, and whether they are kept in `runs`."""
+        for trial, weights, kept in self.listed(name, runs):
+            yield trial, self.to_measure(trial, weights), kept
+
+    def listed(self, name: str, runs: Path) -> Iterator[tuple[Trial, dict[str, str], bool]]:
+        """Each trial with all of its weights, file -> sha256, and whether they are kept in the folder `runs`.
 
         Raises InputError unless the folder has just these trials.
         """
@@ -341,12 +379,8 @@ class Workshop:
             recorded = [(bool(one["kept"]), dict(one["weights"])) for one in listed]
         if places != [trial.place for trial in trials]:
             raise InputError(f"{runs / TRIALS}: found other trials than params.yaml has; run `dvc repro`")
-        at_last = self.params.measures[name].variants_at == "last"
         for (kept, weights), trial in zip(recorded, trials, strict=True):
-            names = sorted(weights, key=_step)
-            if at_last and trial.row.variant != PUBLISHED:
-                names = names[-1:]
-            yield trial, {file: weights[file] for file in names}, kept
+            yield trial, weights, kept
 
     def write_evaluation(self, name: str, runs: Path, out: Path) -> dict[str, Any]:
         """Write what is measured of an experiment and its variants to the folder `out`; returns its metrics.
@@ -354,21 +388,14 @@ class Workshop:
         A table <variant>.safetensors for each row; of the published one also losses.csv, curves.csv,
         pictures.safetensors and the folder walk.
         """
-        from repligan.training.alarms import raised
-
         results, first = {}, None
         parts: dict[RowId, list[RowResult]] = {}
         for trial, weights, _ in self.recorded(name, runs):
-            entry = self.store.find(self.measuring_key(trial, weights))
+            entry = self.store.find(self.measuring_key(trial, weights), trial.shown)
             if entry is None:
                 raise InputError(f"{self.store.folder}: found no measurement of {trial}; run the same command again")
             first = first or entry
-            one, history, (stats, note) = trial.experiment, runs / trial.place / HISTORY, arrays(entry.path / STATS)
-            stats = {key: stats[key] for key in note["metrics"]}
-            alarms = raised(from_file(history)[0], one.alarms, one.log_every) if one.alarms else []
-            said = [alarm._asdict() for alarm in alarms]
-            part = RowResult(one, note["steps"], arrays(history)[0], stats, said, _of_G(entry))
-            parts.setdefault(trial.row, []).append(part)
+            parts.setdefault(trial.row, []).append(result_of(trial, runs / trial.place / HISTORY, entry))
         for row, found in parts.items():
             results[row] = joined(self.params.rows[row], found)
         assert first
@@ -403,6 +430,38 @@ class Workshop:
             return {key: mean for key, mean in means.items() if not key.startswith(prefix)}, blurred
         floor, blurred = card["floor"], card.get(BLURRED, {})
         return tuple({key: found["mean"] for key, found in one.items()} for one in (floor, blurred))  # type: ignore[return-value]
+
+
+def result_of(trial: Trial, history: Path, measured: Entry) -> RowResult:
+    """What a trial recorded in the file `history`, and what was `measured` of it."""
+    from repligan.training.alarms import raised
+
+    one, (stats, note) = trial.experiment, arrays(measured.path / STATS)
+    stats = {key: stats[key] for key in note["metrics"]}
+    alarms = raised(from_file(history)[0], one.alarms, one.log_every) if one.alarms else []
+    said = [alarm._asdict() for alarm in alarms]
+    return RowResult(one, note["steps"], arrays(history)[0], stats, said, _of_G(measured))
+
+
+def series(history: Path, **note: Any) -> bytes:
+    """A file of recorded values with another note: nothing about its row that its key does not have, or `note`."""
+    values, told = arrays(history)
+    return array_bytes(values, {"last": told["last"], **note})
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of an entry's file, of recorded values that of their `series`: equal wherever the trial was trained."""
+    return hashlib.sha256(series(path)).hexdigest() if path.name == HISTORY else sha256(path)
+
+
+def digests(entry: Entry) -> dict[str, str]:
+    """The same of all files of an entry, file -> sha256; of those that are not here what is known."""
+    return {name: one if name in entry.absent else digest_of(entry.path / name) for name, one in entry.files.items()}
+
+
+def others(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The files that differ, or that only one has."""
+    return [name for name in sorted({**one, **other}) if one.get(name) != other.get(name)]
 
 
 def training_roots(row: Experiment) -> list[code.Definition]:

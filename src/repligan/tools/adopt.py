@@ -22,7 +22,7 @@ from repligan.core.rows import fingerprint
 from repligan.params import Params
 from repligan.store import Entry, Key, Store
 from repligan.training.rows import PUBLISHED, RowId
-from repligan.trials import HISTORY, Trial, Workshop
+from repligan.trials import HISTORY, Trial, Workshop, others
 
 KINDS = {"training": "trainings", "measuring": "measurements", "floor": "measurements of real images"}
 Again = Callable[[str, Entry, Store], list[str]]
@@ -115,12 +115,17 @@ def _look_at(adoption: Adoption, params: Params, data: Path, row: RowId) -> None
     trained = adoption.look(f"training of {row}", keys, partial(_trained_otherwise, workshop, trials))
     if not workshop.reference.exists():
         return
-    weights = {place: _weights(params, trials[place], entry) for place, entry in trained.items()}
+    weights = {
+        place: workshop.to_measure(trials[place], {name: one for name, one in entry.files.items() if name != HISTORY})
+        for place, entry in trained.items()
+    }
     keys = {place: workshop.measuring_key(trials[place], weights[place]) for place in trained}
 
     def measured(place: str, entry: Entry, empty: Store) -> list[str]:
         anew = replace(workshop, store=empty)
-        return _others(entry, anew.measure(trials[place], weights[place], trained[place].path, kept=True, alone=False))
+        here = not trained[place].absent
+        again = anew.measure(trials[place], weights[place], trained[place].path, kept=here, alone=False)
+        return others(entry.files, again.files)
 
     adoption.look(f"measuring of {row}", keys, measured)
     by = workshop.floor_of_variants(row.experiment) if row.variant == PUBLISHED else None
@@ -128,7 +133,7 @@ def _look_at(adoption: Adoption, params: Params, data: Path, row: RowId) -> None
         adoption.look(
             f"real images of {row}",
             {"floor": workshop.floor_key(by)},
-            lambda _, entry, empty: _others(entry, replace(workshop, store=empty).floor(by, alone=False)),
+            lambda _, entry, empty: others(entry.files, replace(workshop, store=empty).floor(by, alone=False).files),
         )
 
 
@@ -145,15 +150,3 @@ def _trained_otherwise(
     values = [f"{key} at step {short.log_every}" for key in sorted(before | now) if before.get(key) != now.get(key)]
     shared = sorted(old.files.keys() & new.files.keys() - {HISTORY})
     return values + [name for name in shared if old.files[name] != new.files[name]]
-
-
-def _others(old: Entry, new: Entry) -> list[str]:
-    return [name for name in sorted({**old.files, **new.files}) if old.files.get(name) != new.files.get(name)]
-
-
-def _weights(params: Params, trial: Trial, entry: Entry) -> dict[str, str]:
-    """The weights of a training that are measured, file -> sha256."""
-    names = sorted(entry.files.keys() - {HISTORY})
-    if trial.row.variant != PUBLISHED and params.measures[trial.row.experiment].variants_at == "last":
-        names = names[-1:]
-    return {name: entry.files[name] for name in names}
