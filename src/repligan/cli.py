@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -60,8 +62,7 @@ def compose() -> None:
 
 def _compose(name: str | None) -> None:
     """Write params.yaml at the selected scale, or at scale `name` and select it; says which hand edits are dropped."""
-    if not (CONF / "config.yaml").exists():
-        raise InputError(f"{CONF}/config.yaml: not found; allowed: the repository's folder as the working directory")
+    _refuse_elsewhere()
     if PARAMS.exists() and composing.is_edited(PARAMS):
         for line in composing.edited(PARAMS, CONF):
             click.echo(f"dropped: {line}", err=True)
@@ -69,6 +70,11 @@ def _compose(name: str | None) -> None:
     composing.compose(chosen, PARAMS)
     composing.select(chosen)
     click.echo(f"params.yaml: now at the {chosen} scale")
+
+
+def _refuse_elsewhere() -> None:
+    if not (CONF / "config.yaml").exists():
+        raise InputError(f"{CONF}/config.yaml: not found; allowed: the repository's folder as the working directory")
 
 
 @main.command(epilog="Example: repligan plan")
@@ -157,6 +163,33 @@ def register(names: tuple[str, ...], seeds_from: int | None, params: Path) -> No
     claims = rows.load(rows.CLAIMS, loaded).claims
     for name, one in registered.register(rows.REGISTERED, claims, loaded, names, seeds_from).items():
         click.echo(f"{name}: rule {one.rule}, seeds from {one.seeds:,} on")
+
+
+@main.command(epilog="Example: repligan decide img-leaky img-unsure --hours 8")
+@click.argument("names", nargs=-1, metavar="[CLAIM]...")
+@click.option("--hours", type=click.FloatRange(min=0), default=1.0, show_default=True,
+              help="Begin no round that would end later; 0 only says what is to do, inf has no limit.")  # fmt: skip
+def decide(names: tuple[str, ...], hours: float) -> None:
+    """Add seeds where they decide most, until all claims are decided, or those named, or the time is over.
+
+    Says first what it will run and how long that takes. The seeds of each row are written to conf/seeds.yaml, and each
+    round is a `dvc repro claims`. It may be stopped or killed at any time and started again.
+    """
+    if math.isnan(hours):
+        raise InputError("--hours: found nan; allowed: 0 or more, inf for no limit")
+    _refuse_elsewhere()
+    with TemporaryDirectory() as folder:
+        composing.compose(None, Path(folder, "params.yaml"))
+        composed = load(Path(folder, "params.yaml"))
+    runtime.apply(composed.runtime)
+
+    from repligan.tools import decide as deciding
+
+    claims = deciding.decidable(composed, names)
+    _compose(None)
+    with deciding.pipeline(Path.cwd()) as reproduce:
+        for line in deciding.decide(claims, hours, reproduce):
+            click.echo(line)
 
 
 @main.command(epilog="Example: repligan ui --port 5001")

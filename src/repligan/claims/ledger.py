@@ -41,6 +41,7 @@ from repligan.training.rows import RowId
 
 ALPHA = 0.05  # the probability that any verdict of a scale is ever wrong
 CLASSES: dict[Verdict, str] = {HOLDS: "yes", SOME: "some", FAILS: "no", UNMET: "open", OPEN: "open"}
+MORE_SEEDS = "more seeds"
 Growth = dict[str, np.ndarray]
 
 
@@ -133,7 +134,7 @@ def ledger(
         for i, test in enumerate(claim.all_tests):
             try:
                 share = alpha, len(claim.deciding)
-                found, grown = _tested(f"{file}: claims.{name}.tests.{i}", test, params, table, share)
+                found, grown = _tested(key_of(name, i, file), test, params, table, share)
             except Unmeasured:
                 if claim.decided_at(params.scale):
                     raise
@@ -150,13 +151,7 @@ def _tested(
 ) -> tuple[Evidence | NotRun, np.ndarray]:
     if not all(row in params.rows for row in test.rows):
         return _not_run(test), np.empty((4, 0))
-    values, against = table.values(where, test, test.row), None
-    if isinstance(test.against, RowId):
-        against = table.values(where, test, test.against)
-        common = min(len(values), len(against))
-        values, against = values[:common], against[:common]
-    elif test.against in (REAL, BLURRED):
-        against = np.full(len(values), table.real(where, test))
+    values, against = sampled(where, test, table)
     found, says = related(test, values, against), said_by(test, values, against)
     measured, alpha = found[np.isfinite(found)], share[0]
     is_share = test.inside is not None or values.dtype == bool
@@ -177,6 +172,23 @@ def _tested(
     return tested, growth(test, values, against, alpha) if test.rule and len(measured) else np.empty((4, 0))
 
 
+def key_of(name: str, i: int, file: Path = CLAIMS) -> str:
+    """Where test `i` of a claim stands."""
+    return f"{file}: claims.{name}.tests.{i}"
+
+
+def sampled(where: str, test: ClaimTest, table: Table) -> tuple[np.ndarray, np.ndarray | None]:
+    """(what a test asks for of each seed, [R], the same of what it is compared with), of the seeds in common."""
+    values, against = table.values(where, test, test.row), None
+    if isinstance(test.against, RowId):
+        against = table.values(where, test, test.against)
+        common = min(len(values), len(against))
+        values, against = values[:common], against[:common]
+    elif test.against in (REAL, BLURRED):
+        against = np.full(len(values), table.real(where, test))
+    return values, against
+
+
 def _not_run(test: ClaimTest) -> NotRun:
     return NotRun(label=test.label, rule=test.rule, not_run=[str(row) for row in test.rows])
 
@@ -195,13 +207,11 @@ def _entry(
     ]
     run = [[test.verdict for test in part if isinstance(test, Evidence) and test.verdict] for part in ruled]
     here = combine(run[1], run[0]) if all(len(a) == len(b) for a, b in zip(ruled, run, strict=True)) else OPEN
-    decided_by, scale, share = None, params.scale, None
-    if not claim.decided_at(scale):
-        decided_by = f"the {claim.needs} scale"
-    elif unfit := _unregistered(claim, params, registered):
+    decided_by, share = None, None
+    if unfit := lacking(claim, params, registered):
         decided_by = unfit
     elif here == OPEN:
-        decided_by = "more seeds"
+        decided_by = MORE_SEEDS
     elif here == SOME:
         share = min(one.measured["mean"] for one in ruled[1] if isinstance(one, Evidence) and one.verdict == SOME)
     return Entry(
@@ -220,8 +230,10 @@ def _entry(
     )
 
 
-def _unregistered(claim: Claim, params: Params, registered: Registered | None) -> str | None:
-    """What a rule lacks that its seeds may decide it: it has to be older than they are."""
+def lacking(claim: Claim, params: Params, registered: Registered | None) -> str | None:
+    """What a claim lacks that seeds may decide it: a scale, or a rule that is older than they are."""
+    if not claim.decided_at(params.scale):
+        return f"the {claim.needs} scale"
     if registered is None:
         return "a rule that is registered before its seeds are trained (`repligan register`)"
     if registered.rule != claim.rule_digest():

@@ -23,6 +23,7 @@ FAILS: Final = "does not hold"
 UNMET: Final = "not tested: its premise is not met"
 OPEN: Final = "not decided at this budget"
 POINTS = 24  # at which the growth of evidence is looked at
+EDGE = 1e-9  # from the ends of a range, where evidence is infinite
 LEAST = 8  # seeds below which nothing is decided
 
 
@@ -73,6 +74,47 @@ def verdict(rule: Rule, found: anytime.Sequence | None, alpha: float, tests: int
         case Within(low=low, high=high):
             over, under = found.bounds(alpha / tests / 2)  # it may fail on either side
             return HOLDS if low <= lower and upper <= high else FAILS if under < low or over > high else OPEN
+
+
+def nearest(rule: Rule, found: anytime.Sequence | None, alpha: float, tests: int) -> tuple[Verdict, float]:
+    """The verdict that evidence is nearest to, and its log e-value over what `verdict` asks for: 1 or more decides."""
+    if found is None:
+        return OPEN, 0.0
+    holds, fails = -np.log(alpha), -np.log(alpha / tests)
+    ends = found.low + EDGE, found.high - EDGE  # a rule may ask for what no value is
+
+    def above(null: float) -> float:
+        return float(found.above(np.clip(null, *ends)))
+
+    def below(null: float) -> float:
+        return float(found.below(np.clip(null, *ends)))
+
+    ways: dict[Verdict, float]
+    match rule:
+        case Share(most=most):
+            some = min(above(1 - most), below(most)) / holds
+            ways = {HOLDS: above(most) / holds, SOME: some, FAILS: below(1 - most) / fails}
+        case Above(than=than):
+            ways = {HOLDS: above(than) / holds, FAILS: below(than) / fails}
+        case Below(than=than):
+            ways = {HOLDS: below(than) / holds, FAILS: above(than) / fails}
+        case Within(low=low, high=high):
+            outside = max(below(low), above(high)) / (fails + np.log(2))
+            ways = {HOLDS: min(above(low), below(high)) / holds, FAILS: outside}
+    return max(ways.items(), key=lambda way: way[1])
+
+
+def likely(
+    test: ClaimTest, values: np.ndarray, against: np.ndarray | None, num: int, alpha: float, tests: int
+) -> Verdict:
+    """The verdict of a test with a rule at `num` seeds, if new ones are like the `values` [R] of those so far.
+
+    Evidence grows about in proportion to seeds, less a logarithm that counts while they are few: so seeds are repeated.
+    """
+    assert test.rule
+    parts = np.resize(values, num), None if against is None else np.resize(against, num)
+    said, share = nearest(test.rule, evidence(test, *parts), alpha, tests)
+    return said if share >= 1 else OPEN
 
 
 def combine(verdicts: Sequence[Verdict], premise: Sequence[Verdict] = ()) -> Verdict:

@@ -12,6 +12,7 @@ from repligan.core import runtime
 from repligan.data.download import missing
 from repligan.data.rows import Dataset, FilesSource, ImagesForm
 from repligan.params import Params
+from repligan.trials import Trial
 
 if TYPE_CHECKING:
     from repligan.training.loop import Training
@@ -52,6 +53,16 @@ def training(params: Params) -> Iterator[str]:
         seeds = f"{experiment.seeds} seeds of " if experiment.seeds > 1 else ""
         yield f"{row}: {seeds}{experiment.steps:,} steps, about {duration(seconds)} on {device.type}"
     yield f"all image GANs: about {duration(total)} of training, one after another; evaluation comes on top"
+
+
+def trial_seconds(params: Params, trial: Trial, processed: Path) -> float:
+    """How long a trial will train here on the arrays in `processed`, by timing a few steps."""
+    from repligan.training import loop
+
+    row = trial.experiment
+    device, form = runtime.device(params.runtime, row.threads), params.datasets[row.dataset].form
+    started = loop.start(str(trial), row, form, processed, trial.seeds, device, params.runtime.precision)
+    return _step_seconds(started) * row.steps
 
 
 def _step_seconds(started: Training) -> float:
