@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import time
-from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import outputs
-import pytest
-from click.testing import CliRunner
 from failures import stage
 
-from repligan import cli, compose
-from repligan.claims import ledger
-from repligan.claims.rows import Claims, Registered
-from repligan.core.errors import InputError
+from repligan import compose
+from repligan.claims.rows import Claims
 from repligan.core.files import whole_dir
 from repligan.engines import ThisProcess
 from repligan.params import load
@@ -70,7 +60,11 @@ def make_repository(repo: Path, claims: dict[str, Any]) -> None:
 def reproduce() -> None:
     """What `dvc repro claims` does, in this process."""
     params, processed, reference = load(Path("params.yaml")), DATA / "processed" / "numbers", DATA / "reference"
-    for name, *arguments in (("fetch", DATA / "raw"), ("preprocess", DATA / "raw", processed), ("reference", processed, reference)):
+    for name, *arguments in (
+        ("fetch", DATA / "raw"),
+        ("preprocess", DATA / "raw", processed),
+        ("reference", processed, reference),
+    ):
         if not arguments[-1].exists():
             stage(name).main(["numbers", *map(str, arguments)], standalone_mode=False)
     workshop, runs = Workshop(params, processed, reference, Store(folder())), DATA / "runs"
