@@ -320,7 +320,11 @@ class Workshop:
             weights = {file: one for file, one in entry.files.items() if file != HISTORY}
             before = trial.seeds[0] - trial.experiment.first_seed
             is_kept = before // trial_size(trial.experiment) < trial.experiment.keep_weights
-            for file in (HISTORY, *(weights if is_kept else ())):
+            # Another row may have trained it: of more seeds, say. The header names the one that it is shown for.
+            recorded, note = arrays(entry.path / HISTORY)
+            said = {"experiment": trial.experiment.model_dump(mode="json")}
+            write_bytes(place / HISTORY, array_bytes(recorded, note | said))
+            for file in weights if is_kept else ():
                 shutil.copy(entry.path / file, place / file)
             seeds = [trial.seeds[0], trial.seeds[-1]]
             listed.append({"variant": trial.row.variant, "seeds": seeds, "kept": is_kept, "weights": weights})

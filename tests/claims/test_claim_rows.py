@@ -67,7 +67,7 @@ def test_rows_are_typed(tmp_path: Path) -> None:
         ("        relation: ratio\n", "", "tests.0.relation: found None; allowed: difference or ratio, just"),
         ("relation: ratio", "relation: ratio\n        inside: [1.0, 0.5]", "inside: found [1.0, 0.5]; allowed: [low,"),
         ("relation: ratio", "relation: ratio\n        inside: [null, null]", "inside: found [None, None]; allowed: "),
-        ("relation: ratio", "relation: ratio\n        by: bounded", "by: found 'bounded' of values without a range; all"),
+        ("relation: ratio", "relation: ratio\n        by: bounded", "by: found 'bounded' of values without a range"),
         ("    tests:", f"    premise: [{PREMISE}]\n    tests:",
          "claims.one.premise: found a test without a rule; allowed: tests with a rule"),
         ("{kind: above, than: 1.0}", "{kind: share, most: 0.9}", "rule.kind: found 'share' of a relation; allowed:"),
