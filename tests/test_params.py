@@ -213,7 +213,11 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
         (f"{EVEN}/like", "toys", "experiments.even.like: found 'toys'; allowed: gan, toy"),
         ("evaluations/even/like", "toys", "evaluations.even.like: found 'toys'; allowed: gan, toy"),
         (f"{EVEN}/like", GONE, "experiments.even.seeds: found nothing; allowed: a value, every key is required"),
-        (f"{EVEN}/bach", 3, "experiments.even.bach: found an unknown key; allowed: dataset, seeds, keep_weights, z"),
+        (
+            f"{EVEN}/bach",
+            3,
+            "experiments.even.bach: found an unknown key; allowed: dataset, seeds, first_seed, keep_weights, z",
+        ),
         (
             f"{EVEN}/optimiser/beta3",
             0.9,

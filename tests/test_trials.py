@@ -33,7 +33,7 @@ from repligan.params import Params
 from repligan.store import Store
 from repligan.training import loop
 from repligan.training.rows import RowId
-from repligan.trials import TRIALS, Trial, Workshop, trials_of
+from repligan.trials import HISTORY, TRIALS, Trial, Workshop, trials_of
 
 CPU = torch.device("cpu")
 NAME = "dcgan-mnist"
@@ -46,7 +46,7 @@ def short(params: Params, seeds: int = 2) -> Params:
     variants = {"hard-labels": {"loss": {"smoothing": 0.0}, "seeds": seeds}}
     experiments[NAME] |= SHORT | {"variants": variants}
     tables = params.model_dump(mode="json") | {"experiments": experiments}
-    tables["evaluations"][NAME] |= {"milestones": [0, 4]}
+    tables["evaluations"][NAME] |= {"milestones": [0, 4], "variants_at": "last"}
     return Params.model_validate(tables)
 
 
@@ -174,9 +174,28 @@ def test_a_seed_is_the_same_trial_whatever_the_first_seed_is(workshop: Workshop,
     assert later.training_key(after[0]) == workshop.training_key(before[0])
     trained = later.train(after[0])
     assert trained.path != workshop.train(before[0]).path
-    assert trained.files == workshop.train(before[0]).files
+    old = workshop.train(before[0])
+    assert {name: trained.files[name] for name in trained.files.keys() - {HISTORY}} == {
+        name: old.files[name] for name in old.files.keys() - {HISTORY}
+    }
     (new,) = replace(later, store=workshop.store).training_jobs(NAME)
     assert str(new.call.args[0]) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
+
+
+def test_runs_are_the_same_files_whichever_row_trained_them_first(
+    workshop: Workshop, made: Path, tmp_path: Path
+) -> None:
+    """The row in a header is the one in params.yaml, not the one with which a kept trial was trained."""
+    shutil.copytree(workshop.store.folder, tmp_path / "kept")
+    variants = {"hard-labels": {"loss": {"smoothing": 0.0}, "seeds": 1, "first_seed": 1}}
+    params = changed(variants=variants, keep_weights=0)(workshop.params)
+    for name in ("kept", "anew"):
+        shop = replace(workshop, params=params, store=Store(tmp_path / name))
+        assert bool(shop.training_jobs(NAME)) == (name == "anew")
+        shop.write_runs(NAME, tmp_path / f"{name}-runs")
+    assert tree_digest(tmp_path / "kept-runs", "**/*.*") == tree_digest(tmp_path / "anew-runs", "**/*.*")
+    note = arrays(tmp_path / "kept-runs" / "hard-labels" / "1-1" / HISTORY)[1]
+    assert (note["experiment"]["first_seed"], note["experiment"]["seeds"], note["last"]) == (1, 1, 4)
 
 
 def test_what_is_finished_is_not_done_again(workshop: Workshop, made: Path, tmp_path: Path) -> None:
@@ -253,24 +272,13 @@ def test_runs_of_other_trials_are_refused(workshop: Workshop, made: Path) -> Non
 
 
 @pytest.mark.parametrize("first", [0, 1000, 1500])
-def test_the_seeds_of_a_row_begin_where_it_says(smoke: Params, first: int) -> None:
+def test_seeds_are_trials_one_by_one_or_in_stacks_from_the_rows_first(smoke: Params, first: int) -> None:
     toy, images = (smoke.published(name) for name in ("even", NAME))
     for one, seeds, ends in ((toy, 2500, (0, 1000, 2000, 2500)), (images, 3, (0, 1, 2, 3))):
         row = one.model_copy(update={"seeds": seeds, "first_seed": first})
         expected = [range(first + low, first + high) for low, high in pairwise(ends)]
-        assert [trial.seeds for trial in trials_of(RowId(experiment="x"), row)] == expected
-
-
-def test_seeds_are_trials_one_by_one_or_in_stacks(smoke: Params) -> None:
-    toy, images = (smoke.published(name) for name in ("even", NAME))
-    row = RowId(experiment="any")
-
-    def seeds(experiment: Any, count: int) -> list[range]:
-        return [trial.seeds for trial in trials_of(row, experiment.model_copy(update={"seeds": count}))]
-
-    assert seeds(images, 3) == [range(1), range(1, 2), range(2, 3)]
-    assert seeds(toy, 2500) == [range(1000), range(1000, 2000), range(2000, 2500)]
-    assert str(Trial(row, toy, range(1000, 2000))) == "any seed 1000-1999"
+        assert [trial.seeds for trial in trials_of(RowId(experiment="any"), row)] == expected
+    assert str(Trial(RowId(experiment="any"), toy, range(1000, 2000))) == "any seed 1000-1999"
 
 
 class Stage:

@@ -240,16 +240,21 @@ def _growth(axes: Axes, test: Evidence, grown: np.ndarray) -> None:
         bounds += [1 - one for one in bounds]
     shown = [*estimate, *bounds, *(one for one in (low[-1], high[-1]) if isfinite(one))]
     reach = 0.6 * (max(shown) - min(shown)) or 0.5
-    axes.set_ylim(min(shown) - reach, max(shown) + reach)
-    below, above = axes.get_ylim()
+    below, above = min(shown) - reach, max(shown) + reach
+    if test.kind == "share":
+        below, above = -0.05, 1.05
+    elif test.kind == "ratio":
+        below = max(below, 0.0)
+    axes.set(xscale="log", xlim=(num[0] / 1.15, num[-1] * 1.15), ylim=(below, above))
     ends = [one.copy() for one in (low, high)]
     for one, end in zip(ends, (below, above), strict=True):
         one[~np.isfinite(one)] = end
+    if len(num) == 1:
+        axes.vlines(num, *ends, color=BLUE, alpha=0.35, linewidth=6)  # a band would have no width
     axes.fill_between(num, *ends, color=BLUE, alpha=0.2, linewidth=0)
     axes.plot(num, estimate, color=BLUE, linewidth=1.2, marker="o" if len(num) < 3 else "", markersize=3)
     for bound in bounds:
         axes.axhline(bound, color="grey", linewidth=0.9, linestyle=":")
-    axes.set_xscale("log")
     ticks = sorted({int(num[0]), *(one for one in (16, 100, 1000) if num[0] < one < 0.7 * num[-1]), int(num[-1])})
     axes.set_xticks(ticks, [f"{one:,}" for one in ticks])
     axes.minorticks_off()
