@@ -16,6 +16,7 @@ import outputs
 import pytest
 from click.testing import CliRunner
 from failures import stage
+from ruamel.yaml import YAML
 
 from repligan import cli, compose
 from repligan.claims import ledger
@@ -47,16 +48,15 @@ def claim(rule: dict[str, Any], **test: Any) -> dict[str, Any]:
 PAIR = {"against": FAST, "relation": "difference"}
 CLAIMS = {
     "near": claim({"kind": "above", "than": 0.49}, by="mean"),
-    "pair": claim({"kind": "above", "than": -0.46}, **PAIR),
+    "pair": claim({"kind": "above", "than": -0.5}, **PAIR),
 }
 
 
 def make_repository(repo: Path, claims: dict[str, Any]) -> None:
     """A repository of one toy with a variant, and rules that are registered."""
     (repo / "conf" / "scale").mkdir(parents=True)
-    (repo / "conf" / "config.yaml").write_text(json.dumps(CONFIG, indent=1))
-    text = (repo / "conf" / "config.yaml").read_text().replace('"scale": "smoke"', "scale: smoke")
-    (repo / "conf" / "config.yaml").write_text(text)
+    yaml = YAML()
+    yaml.dump(json.loads(json.dumps(CONFIG)), repo / "conf" / "config.yaml")
     (repo / "conf" / "scale" / "smoke.yaml").write_text("# @package _global_\nscale: smoke\n")
     budgets = {"toy": {"steps": 20, "batch": 4, "lr": 0.1}}
     (repo / "conf" / "claims.yaml").write_text(json.dumps({"budgets": budgets, "claims": claims}))
@@ -116,14 +116,14 @@ def test_a_decision_that_is_killed_ten_times_ends_with_the_bytes_of_an_undisturb
     took = time.monotonic() - began
     rounds = [line for line in said if line.startswith("round")]
     assert rounds[0].startswith("round 1: near, toy to 1,000 seeds: about ")
-    assert len(rounds) >= 3
+    assert len(rounds) >= 2
     assert any(line.startswith("decided: near (holds), pair (holds") for line in said)
     context, rng, kills = get_context("forkserver"), random.Random(3), 0
-    context.set_forkserver_preload([*SHARED, "dvc.utils.hydra"])
+    context.set_forkserver_preload([*SHARED, "dvc.utils.hydra", __name__])
     for _ in range(10):
         process = context.Process(target=whole, args=(repos[1],))
         process.start()
-        process.join(rng.uniform(0.2, 0.2 + took / 3))
+        process.join(rng.uniform(0.2, 0.2 + took / 2))
         kills += process.exitcode is None
         process.kill()
         process.join()
