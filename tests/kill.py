@@ -1,15 +1,16 @@
-"""Kill trainings and pipelines with SIGKILL at random moments, run them again, compare hashes.
+"""Kill trainings, pipelines and decisions with SIGKILL at random moments, run them again, compare hashes.
 
-`python tests/kill.py --trainings 50 --pipelines 10`; the exit code is 1 if a run failed or ended with other hashes.
+`python tests/kill.py --trainings 50 --pipelines 10 --decisions 10`; the exit code is 1 if a run failed or ended with
+other hashes.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from functools import partial
 from pathlib import Path
 
 import click
+import psutil
 from repository import copy, environment, run
 from ruamel.yaml import YAML
+from tools.test_decide import CLAIMS, make_repository
 
 from repligan.compose import compose
 from repligan.core.files import tree_digest
@@ -32,7 +35,7 @@ LONGER = {
 }
 CHECKPOINT_SECONDS = "0"  # after every step
 AIM = 0.5  # longest wait in seconds for a write to fall into, by every second kill of a training
-ROWS = {"training": 5, "pipeline": 3}  # most kills in a row before a run may finish
+ROWS = {"training": 5, "pipeline": 3, "decision": 5}  # most kills in a row before a run may finish
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,11 @@ def killed_after(seconds: float, process: subprocess.Popen[str], aim: Callable[[
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         aim()
-        with suppress(ProcessLookupError):  # it may end while being aimed at
-            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # it may end while being aimed at
+            begun = psutil.Process(process.pid)
+            for one in (begun, *begun.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
     return process.wait() == -signal.SIGKILL
 
 
@@ -188,6 +194,36 @@ def kill_pipelines(folder: Path, kills: int, rng: random.Random, *targets: str) 
     return tally
 
 
+def kill_decisions(folder: Path, kills: int, rng: random.Random) -> Tally:
+    """Kill `repligan decide` in one small repository, compare with another one."""
+    tally = Tally("decision", kills)
+    known = undisturbed(decision(folder / "decided"))
+    kill(replace(decision(folder / "disturbed"), end=known.end, expected=known.expected), tally, kills, rng)
+    return tally
+
+
+def decision(folder: Path) -> Victim:
+    """`repligan decide` in a copy of the repository that has one toy and claims that need more seeds."""
+    repo = copy(folder)
+    shutil.rmtree(repo / "conf")
+    make_repository(repo, CLAIMS)
+    stages, _, _ = (repo / "dvc.yaml").read_text().partition("\nplots:")  # of other experiments
+    (repo / "dvc.yaml").write_text(f"{stages}\n")
+    (repo / "dvc.lock").unlink()
+    cleared = pipeline(repo).clear
+
+    def clear() -> None:
+        cleared()
+        (repo / "conf" / "seeds.yaml").unlink(missing_ok=True)
+
+    def result() -> str:
+        return "".join((repo / name).read_text() for name in ("conf/seeds.yaml", "reports/claims.json"))
+
+    env = {"DVC_SITE_CACHE_DIR": str(repo.parent / "site"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}-mlflow.db"}
+    command = (sys.executable, "-c", "from repligan.cli import main; main()", "decide")
+    return Victim("decision", "decide", repo, command, env, result, lambda: 1.0, clear)
+
+
 def longer(params: Path) -> None:
     """Let the trainings in a params.yaml last some seconds."""
     yaml = YAML()
@@ -251,9 +287,10 @@ def tail(victim: Victim) -> str:
 @click.command()
 @click.option("--trainings", type=click.IntRange(0), default=50, show_default=True, help="Kills of a training.")
 @click.option("--pipelines", type=click.IntRange(0), default=10, show_default=True, help="Kills of `dvc repro`.")
+@click.option("--decisions", type=click.IntRange(0), default=10, show_default=True, help="Kills of `repligan decide`.")
 @click.option("--seed", type=int, default=None, help="For the moments of the kills; without it, others each time.")
-def main(trainings: int, pipelines: int, seed: int | None) -> None:
-    """Prove that killed trainings and pipelines end with the hashes of undisturbed ones when run again."""
+def main(trainings: int, pipelines: int, decisions: int, seed: int | None) -> None:
+    """Prove that killed trainings, pipelines and decisions end with the hashes of undisturbed ones when run again."""
     seed = random.randrange(1 << 16) if seed is None else seed
     rng = random.Random(seed)
     click.echo(f"seed {seed}")
@@ -261,6 +298,7 @@ def main(trainings: int, pipelines: int, seed: int | None) -> None:
         folder = Path(temporary)
         tallies = [kill_trainings(folder, trainings, rng)] if trainings else []
         tallies += [kill_pipelines(folder, pipelines, rng)] if pipelines else []
+        tallies += [kill_decisions(folder, decisions, rng)] if decisions else []
     for tally in tallies:
         click.echo(str(tally))
     raise SystemExit(not all(tally.is_true for tally in tallies))

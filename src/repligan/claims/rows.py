@@ -17,6 +17,7 @@ from repligan.training.rows import RowId
 
 CLAIMS = Path("conf/claims.yaml")
 REGISTERED = Path("conf/registered.yaml")
+BOUNDS = "share, mean, ratio, logit, bounded 2"  # kinds of bounds that rules use; another name where they change
 REAL = "real"  # in a test: the real data, measured as G's are
 BLURRED = "blurred"  # the same at half the resolution and back: a loss of known size
 Part = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
@@ -218,7 +219,8 @@ class Claim(Strict):
     def rule_digest(self) -> str:
         """Changes with all that decides the verdict."""
         said = [test.model_dump(mode="json", exclude={"label", "published"}, warnings=False) for test in self.deciding]
-        return hashlib.sha256(json.dumps([len(self.premise), said], sort_keys=True).encode()).hexdigest()[:16]
+        content = json.dumps([BOUNDS, len(self.premise), said], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class Budget(Strict):

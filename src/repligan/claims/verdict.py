@@ -43,7 +43,7 @@ def evidence(test: ClaimTest, values: np.ndarray, against: np.ndarray | None) ->
     by = test.by or ("ratio" if test.relation == "ratio" else "bounded" if bounded else "mean")
     match by:
         case "mean":
-            return anytime.centre(found)
+            return anytime.mean(found)
         case "ratio":
             return anytime.ratio(found) if (found > 0).all() else None
         case "logit":

@@ -16,7 +16,6 @@ from scipy import special
 
 PRECISION = 0.3  # of the normal mixture over (mean - null) / SD: narrow at 8 to 24 values and the ledger's level
 BETS = 64  # stakes that the bounded mean mixes
-FAR = 1e3  # standard deviations beyond which no bound is looked for
 HALVINGS = 40  # of the range where a bound lies: 1e-12 of it, far below the digits that are written
 EQUAL = 1e-12  # values whose SD is at most this much of their mean are all the same, rounded
 Function = Callable[[np.ndarray], np.ndarray]
@@ -101,7 +100,7 @@ def normal_mean(mean: float | np.ndarray, sd: float | np.ndarray, num: int | np.
 
 def ratio(values: np.ndarray) -> Sequence:
     """The geometric mean of lognormal values [R], such as ratios of pairs. Raises ValueError unless all are above 0."""
-    found = centre(np.log(_inside("values", values, 0, np.inf)))
+    found = mean(np.log(_inside("values", values, 0, np.inf)))
     return Sequence(found.rising, found.falling, 0.0, np.inf, found.flip, np.log, np.exp)
 
 
@@ -110,7 +109,7 @@ def logit_mean(values: np.ndarray) -> Sequence:
 
     Raises ValueError unless all lie inside 0 and 1.
     """
-    found = centre(special.logit(_inside("values", values, 0, 1)))
+    found = mean(special.logit(_inside("values", values, 0, 1)))
     return Sequence(found.rising, found.falling, 0.0, 1.0, found.flip, special.logit, special.expit)
 
 
@@ -132,28 +131,6 @@ def median(values: np.ndarray) -> Sequence:
     """The median of any values [R], by their signs: an e-value beside every t that needs no normal values."""
     values = _inside("values", values, -np.inf, np.inf)
     return Sequence(_median(values), _median(-values), -np.inf, np.inf, np.negative)
-
-
-def centre(values: np.ndarray) -> Sequence:
-    """The centre of values [R] that lie symmetrically about it, by `mean` and `median` together."""
-    of_mean, of_signs = mean(values), median(values)
-    spread = float(values.std()) if len(values) else 0.0
-
-    def side(t: Side, signs: Side, at: float) -> Side:
-        def log_e(null: np.ndarray) -> np.ndarray:
-            return together(t.log_e(null), signs.log_e(null))
-
-        def bound(alpha: float) -> np.ndarray:
-            far = np.asarray(at - FAR * (spread or 1.0))
-            if log_e(far) < -np.log(alpha):
-                return np.asarray(-np.inf)
-            return _crossing(log_e, far, np.asarray(at), alpha)
-
-        return Side(log_e, bound)
-
-    at = float(np.median(values)) if len(values) else 0.0
-    rising, falling = side(of_mean.rising, of_signs.rising, at), side(of_mean.falling, of_signs.falling, -at)
-    return Sequence(rising, falling, -np.inf, np.inf, np.negative)
 
 
 def together(*log_e: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ from repligan.training.rows import RowId
 from repligan.trials import STACK, Trial, Workshop, folder, trial_size, trials_of
 
 PARAMS, DATA, REPORTS = Path("params.yaml"), Path("data"), Path("reports")
-MORE = 4  # seeds that a round adds at least; at most it doubles them
+MORE, PART = 4, 4  # a round adds so many seeds or a fourth of those there are, at least; at most it doubles them
 MOST = 20  # a claim that would need so many times its seeds is left
 LARGEST = 2**16 // STACK * STACK  # seeds that a row may have, in whole stacks
 COMMIT = "conf/seeds.yaml params.yaml dvc.lock reports"
@@ -56,7 +56,7 @@ class Undecided:
     def next_seeds(self) -> int:
         """How many the next round gives it."""
         assert self.needed
-        return max(LEAST, self.seeds + MORE, min(self.needed, 2 * self.seeds))
+        return max(LEAST, self.seeds + max(MORE, self.seeds // PART), min(self.needed, 2 * self.seeds))
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Costs:
     _work: dict[RowId, int] = field(default_factory=dict)
     _seconds: dict[RowId, float] = field(default_factory=dict)
 
-    def work(self, params: Params, more: Mapping[RowId, int]) -> int:
-        """Updates times images in a batch times weights, of all the seeds that rows do not have yet."""
-        return sum((num - params.rows[row].seeds) * self._work_of(params, row) for row, num in more.items())
+    def work(self, params: Params, seeds: Mapping[RowId, int]) -> int:
+        """Updates times images in a batch times weights, of so many seeds of some rows."""
+        return sum(num * self._work_of(params, row) for row, num in seeds.items())
 
     def seconds(self, params: Params, more: Mapping[RowId, int]) -> float:
         """About how long those seeds train on this machine."""
@@ -195,9 +195,12 @@ def _after(reproduce: Callable[[], None]) -> State:
 
 
 def _cheapest(state: State, left: Sequence[Undecided], costs: Costs) -> Undecided | None:
-    """The claim in reach that takes the least work to decide; of equals the first."""
+    """The claim in reach that takes the least work to decide; of equals the first.
+
+    Seeds that are there count too: a claim that lies at its bound, always a few seeds away, lets others go before it.
+    """
     reachable = [one for one in left if one.needed]
-    work = [costs.work(state.params, state.raised(one, one.needed or 0)) for one in reachable]
+    work = [costs.work(state.params, dict.fromkeys(one.rows, one.needed or 0)) for one in reachable]
     return reachable[work.index(min(work))] if reachable else None
 
 
