@@ -85,7 +85,7 @@ def test_against_real_and_against_the_seeds_in_common(folder: Path) -> None:
     rule = {"kind": "above", "than": 0.5}
     pair, values = one(folder, value=value, against=FAST, relation="difference", rule=rule)
     assert values["one.0"][0, -1] == 30
-    assert (evidence(pair).measured["mean"], pair.verdict) == (0.0, verdict.FAILS)
+    assert (evidence(pair).measured, pair.verdict) == ({"mean": 0.0}, verdict.OPEN)  # equal values have no spread
     assert evidence(pair).rows == ["even", "even/fast"]
     assert evidence(pair).budget[1] == "seeds 0 to 29, 60 steps of batch 16, learning rate 0.01"
 
