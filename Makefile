@@ -63,7 +63,7 @@ bench: $(VENV)/ready
 
 lock: $(VENV)/ready
 	uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --upgrade --generate-hashes \
-	  --all-extras --no-annotate --no-header pyproject.toml --output-file requirements.lock
+	  --extra dev --no-annotate --no-header pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf data reports/figures reports/index.html .work

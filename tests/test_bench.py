@@ -1,17 +1,21 @@
-"""The benchmark's opponents train the networks that they are compared with; its table says what was measured."""
+"""The benchmark's opponents train the networks that they are compared with; its page says what was measured."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import bench, reference, sides
+from benchmarks import bench, growth, reference, sides
 from click.testing import CliRunner
 from torch import nn
 
+from repligan.core import runtime
 from repligan.models.weights import build
 
 RESULTS = {
@@ -63,8 +67,24 @@ def test_the_table_stands_between_the_marks() -> None:
     assert bench.written(page, RESULTS) == page
 
 
-def test_the_page_has_the_marks() -> None:
-    assert [bench.PAGE.read_text().count(mark) for mark in bench.MARKS] == [1, 1]
+def test_the_page_shows_the_committed_results() -> None:
+    page = bench.PAGE.read_text()
+    assert bench.written(page, json.loads(bench.RESULTS.read_text())) == page
+
+
+def test_one_command_measures_prints_and_writes_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench, "fresh", lambda side: side())
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    bench.PAGE.write_text(f"# Speed\n{bench.MARKS[0]}\n{bench.MARKS[1]}\n")
+    sides = {"ours": lambda: 4.0, "theirs": lambda: 2.0}
+    monkeypatch.setitem(bench.ROWS, "even", bench.Row("two seeds", "steps/s", sides, [("ours", "theirs")]))
+    done = CliRunner().invoke(bench.main, ["even", "--rounds", "1"])
+    line = "| two seeds | ours: 4 steps/s | theirs: 2 steps/s | 2 | 2 to 2 |"
+    assert done.exit_code == 0
+    assert line in done.output
+    assert line in bench.PAGE.read_text()
+    assert [row["ratio"] for row in json.loads(bench.RESULTS.read_text())["rows"]] == [2.0]
 
 
 def test_a_ratio_above_1_means_that_ours_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,11 +95,48 @@ def test_a_ratio_above_1_means_that_ours_is_faster(monkeypatch: pytest.MonkeyPat
         assert [row["ratio"] for row in bench.measured("even", 2)] == [ratio]
 
 
+def test_a_share_of_the_machine_is_operations_over_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "fresh", lambda side: side())
+    sides = {"portable": lambda: 5.0, "convolutions, portable": lambda: 200.0}
+    row = bench.Row("images", "steps/s", sides, [("portable", "convolutions, portable")], lambda: 30.0)
+    monkeypatch.setitem(bench.ROWS, "dcgan-mnist", row)
+    (found,) = bench.measured("dcgan-mnist", 1)
+    assert (found["unit"], found["our_rates"], found["ratio"]) == ("GFLOP/s", [150.0], 0.75)
+
+
+def test_operations_of_a_step_are_those_of_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "apply", lambda _: None)  # any arithmetic will do
+    _, row = sides.published("dcgan-mnist", 32)
+    assert (row.G.width, row.D.width, row.batch) == (4, 2, 128)  # type: ignore[union-attr]
+    # Multiplications of one image: input channels x output channels x 25 x places.
+    first, D = 1 * 2 * 25 * 256, (1 * 2 * 256 + 2 * 4 * 64 + 4 * 8 * 16) * 25 + 8 * 16
+    linear, G = 100 * 256, 100 * 256 + (16 * 8 * 16 + 8 * 4 * 64 + 4 * 1 * 256) * 25
+    # D's weights learn from two batches, G's twice; neither images nor z need a gradient in that.
+    passes = 10 * D - 2 * first + 6 * G - 2 * linear
+    assert sides.gflop("dcgan-mnist", 32) == pytest.approx(2 * 128 * passes / 1e9)
+
+
+def test_peak_memory_is_in_megabytes() -> None:
+    code = "from benchmarks.growth import peak; a = peak(); b = b'1' * 200_000_000; print(peak() - a)"
+    # By a shell: a process begins with the peak of the one that started it.
+    words = ["sh", "-c", '"$0" -c "$1"; true', sys.executable, code]
+    said = subprocess.run(words, cwd=sides.ROOT, capture_output=True, text=True, check=True)
+    assert 180 < float(said.stdout) < 230
+
+
+def test_the_pictures_of_growth_are_those_of_its_numbers() -> None:
+    results = json.loads(growth.RESULTS.read_text())
+    assert [row["row"] for row in results["rows"]] == [f"{line.axis}: {line.title}" for line in growth.LINES]
+    for key, png in growth.draw(results).items():
+        assert png == growth.PICTURES[key].read_bytes()
+        assert len(png) < 80_000
+
+
 def test_rows_of_another_machine_are_not_kept() -> None:
     new = [{"row": "bits1010"}]
-    kept = bench.joined(new, RESULTS["machine"], RESULTS)["rows"]
+    kept = bench.joined(new, RESULTS["machine"], RESULTS, list(bench.ROWS))["rows"]
     assert [row["row"] for row in kept] == ["bits1010", "even"]
-    assert bench.joined(new, {"cpu": "another"}, RESULTS)["rows"] == new
+    assert bench.joined(new, {"cpu": "another"}, RESULTS, list(bench.ROWS))["rows"] == new
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

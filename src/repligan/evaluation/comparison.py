@@ -178,13 +178,13 @@ def blur(img: np.ndarray) -> np.ndarray:
 
 def _luma(img: np.ndarray) -> torch.Tensor:
     """uint8 [N, C, H, W] -> mean luminance of the whole image and of its middle, float64 [N, 2]."""
-    quarter = img.shape[2] // 4
-    parts = []
+    # In place: small results kept between large temporaries leave no hole that is large enough for the next.
+    quarter, found = img.shape[2] // 4, torch.empty(len(img), 2, dtype=torch.float64)
     for i in range(0, len(img), AT_ONCE):
         part = torch.from_numpy(img[i : i + AT_ONCE].copy())
         middle = part[:, :, quarter : 3 * quarter, quarter : 3 * quarter]
-        parts.append(torch.stack([luminance(part), luminance(middle)], dim=1))
-    return torch.cat(parts)
+        found[i : i + AT_ONCE] = torch.stack([luminance(part), luminance(middle)], dim=1)
+    return found
 
 
 def _taught(
