@@ -148,10 +148,19 @@ def make(config: ImageReference, processed: Path, out: Path, device: torch.devic
         net, learned = Inception(out / STANDARD, device), {"task": "ImageNet", "layer": f"pool3, {LAYER} features"}
     train = extract(net, img)
     apart = nearest(extract(net, heldout).features, train.features)
-    luma = torch.cat([luminance(torch.from_numpy(img[i : i + AT_ONCE].copy())) for i in range(0, len(img), AT_ONCE)])
+    luma = luma_of(img)
     seen = {"features": train.features, "logits": torch.cat(train.logits, dim=1), "luma": luma, "heldout": apart}
     write_bytes(out / "features.safetensors", to_bytes(seen, list(factors.items())))
     return Comparison(config, net, train, luma, apart, factors), _card(config, out) | learned
+
+
+def luma_of(img: np.ndarray) -> torch.Tensor:
+    """Mean luma [N] of uint8 images [N, C, H, W], a chunk in memory at a time."""
+    # In place: small results, kept one by one between large temporaries, would leave no hole large enough for the next.
+    luma = torch.empty(len(img), dtype=torch.float64)
+    for start in range(0, len(img), AT_ONCE):
+        luma[start : start + AT_ONCE] = luminance(torch.from_numpy(img[start : start + AT_ONCE].copy()))
+    return luma
 
 
 def _taught(
