@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from repligan.evaluation.rows import CnnReference
 from repligan.params import Params
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +268,19 @@ def test_of_real_images_a_tenth_is_dark(compared: Comparison, train_img: torch.T
 def test_more_images_than_there_are(reference: CnnReference, processed: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found num 81; allowed: at most half of 160 images"):
         comparison.make(reference.model_copy(update={"num": 81}), processed / "mnist", tmp_path, CPU)
+
+
+def test_luma_of_many_images_takes_little_memory() -> None:
+    code = """
+import numpy as np
+from benchmarks.growth import peak
+from repligan.evaluation.comparison import luma_of
+img = np.ones((20_000, 1, 32, 32), np.uint8)
+before = peak()
+assert abs(luma_of(img) - 1 / 255).max() < 1e-12
+print(peak() - before)
+"""
+    # By a shell: a process begins with the peak of the one that started it.
+    words = ["sh", "-c", '"$0" -c "$1"; true', sys.executable, code]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(said.stdout) < 60  # one by one, the rest of each chunk is lost: 144
