@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,26 @@ def test_repair_without_git_removes_it(tmp_path: Path) -> None:
     assert len(repair(tmp_path)) == 2
     assert not (tmp_path / "dvc.lock").exists()
     assert not (tmp_path / ".dvc/tmp/rwlock").exists()
+
+
+def test_repair_releases_what_a_killed_dvc_held_also_if_nobody_waited_for_it(tmp_path: Path) -> None:
+    rwlock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir(parents=True)
+
+    def held_by(pid: int) -> list[str]:
+        info = {"pid": pid, "cmd": "dvc repro"}
+        rwlock.write_text(json.dumps({"write": {"data/rows": info}, "read": {"params.yaml": [info]}}))
+        return repair(tmp_path)
+
+    assert held_by(os.getpid()) == []
+    process = subprocess.Popen(["sleep", "60"])
+    assert held_by(process.pid) == []
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still in the list
+    assert held_by(process.pid) == [f"{rwlock}: held by a `dvc` that was killed, removed"]
+    process.wait()
+    assert held_by(process.pid) == [f"{rwlock}: held by a `dvc` that was killed, removed"]
+    assert not rwlock.exists()
 
 
 def test_repair_leaves_a_running_dvc_alone(tmp_path: Path) -> None:

@@ -34,10 +34,25 @@ def repair(root: Path) -> list[str]:
 
 def _repair_rwlock(path: Path) -> Iterator[str]:
     try:
-        json.loads(path.read_text() if path.exists() else "{}")
+        held = json.loads(path.read_text() if path.exists() else "{}")
     except ValueError:
         path.unlink()
         yield f"{path}: was damaged, removed"
+        return
+    owners = [*held.get("write", {}).values(), *(one for some in held.get("read", {}).values() for one in some)]
+    if owners and not any(_runs(one["pid"]) for one in owners):
+        path.unlink()
+        yield f"{path}: held by a `dvc` that was killed, removed"
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended; DVC takes one that ended, and that nobody has waited for, for a running one."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _repair_dvc_lock(root: Path) -> Iterator[str]:
