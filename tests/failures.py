@@ -361,6 +361,11 @@ def idx(name: str, values: np.ndarray) -> Arrange:
     return content(f"data/raw/mnist/{name}-ubyte.gz", gzip.compress(head + values.astype(np.uint8).tobytes()))
 
 
+def seeded(row: str) -> Arrange:
+    """A conf/seeds.yaml of this row."""
+    return content("conf/seeds.yaml", f"seeds: {{smoke: {{{row}}}}}\n".encode())
+
+
 def array(path: str, values: np.ndarray) -> Arrange:
     """A .npy file of these values, objects among them as a pickle."""
     return lambda bench: np.save(bench.folder / path, values, allow_pickle=values.dtype == object)
@@ -889,6 +894,11 @@ NAMES = [
     fault("a port that another program has", "MLFLOW_TRACKING_URI= repligan ui --port <port>", taken_port, act=apart),
     bad("an unknown scale", "repligan scale tiny"),
     bad("a scale where there is no conf/", "repligan scale smoke"),
+    bad("seeds of a row that does not exist", "repligan compose", repository, seeded("odd: 9")),
+    bad("seeds in words", "repligan compose", repository, seeded("even: many")),
+    bad("a decision on a claim that does not exist", "repligan decide even-2000", repository),
+    bad("a decision that a larger scale has to make", "repligan decide even-200", repository),
+    bad("a decision in an hour that is no number", "repligan decide --hours nan", repository),
     bad("an unknown command", "repligan repro"),
     bad("an unknown option", f"{FETCH} --force"),
     bad("a missing argument", "python stages/train.py even"),

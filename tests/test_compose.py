@@ -11,6 +11,7 @@ from conftest import ROOT
 from repligan import compose
 from repligan.core.errors import InputError
 from repligan.params import SCALES, load
+from repligan.training.rows import RowId
 
 
 @pytest.fixture
@@ -71,6 +72,49 @@ def test_what_does_not_compose_is_one_line_and_writes_nothing(
     assert error.value.message.startswith(told)
     assert "\n" not in error.value.message
     assert not (tmp_path / "params.yaml").exists()
+
+
+CONTROL = RowId(experiment="dcgan-mnist", variant="control")
+
+
+def test_seeds_count_for_their_row_only_and_where_they_are_more(tmp_path: Path, conf: Path) -> None:
+    params = tmp_path / "params.yaml"
+    compose.compose("laptop", params, conf)
+    before = {row: one.seeds for row, one in load(params).rows.items()}
+    even = RowId(experiment="even")
+    assert before[CONTROL] < 24 < before[even]
+    compose.raise_seeds({CONTROL: 24, even: 24}, conf)
+    compose.raise_seeds({CONTROL: 25}, conf)
+    assert compose.seeds(conf) == {"laptop": {"dcgan-mnist/control": 25, "even": 24}}
+    compose.compose("laptop", params, conf)
+    after = {row: one.seeds for row, one in load(params).rows.items()}
+    assert after == before | {CONTROL: 25}  # not those that are based on it
+    compose.compose("smoke", params, conf)
+    assert load(params).rows[CONTROL].seeds == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seeds: {laptop: {even: many}}", "seeds.laptop.even: found 'many'; allowed: a valid integer"),
+        ("seeds: {laptop: {even: 0}}", "seeds.laptop.even: found 0; allowed: greater than or equal to 1"),
+        ("seeds: {laptop: {odd: 9}}", "seeds.laptop: found no 'odd'; allowed: bits1010, "),
+        ("laptop: {even: 9}", "laptop: found an unknown key; allowed: seeds"),
+        ("seeds: [", "line 2, column 1: "),
+    ],
+)
+def test_bad_seeds_are_one_line_and_nothing_is_composed(tmp_path: Path, conf: Path, text: str, told: str) -> None:
+    (conf / "seeds.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        compose.compose(None, tmp_path / "params.yaml", conf)
+    assert error.value.message.startswith(f"{conf / 'seeds.yaml'}: {told}")
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_seeds_that_would_not_load_are_not_written(conf: Path) -> None:
+    with pytest.raises(InputError, match="found no 'odd'"):
+        compose.raise_seeds({RowId(experiment="odd"): 9}, conf)
+    assert not (conf / "seeds.yaml").exists()
 
 
 def test_a_config_without_a_scale_is_named(conf: Path) -> None:

@@ -21,10 +21,13 @@ from repligan.claims.verdict import (
     evidence,
     growth,
     interval,
+    likely,
+    nearest,
     quantile,
     related,
     verdict,
 )  # fmt: skip
+from repligan.metrics import anytime
 
 ALPHA = 0.05 / 24  # of one of 24 claims
 SHARE = rows.Share(kind="share", most=0.95)
@@ -288,3 +291,34 @@ def test_an_equal_value_counts_half_in_a_quantile() -> None:
     assert found["mean"] == 0.375
     assert found["lo"] < 0.375 < found["hi"]
     assert quantile(2.0, values[:4], 0.05) == {"mean": 0.375}
+
+
+@pytest.mark.parametrize("rule", [SHARE, ABOVE, BELOW, rows.Within(kind="within", low=0.3, high=0.7)])
+def test_the_nearest_verdict_is_reached_just_where_the_bounds_decide(rule: Any) -> None:
+    g, seen = np.random.default_rng(0), set()
+    for num in (8, 30, 300):
+        for mean in (0.01, 0.3, 0.5, 0.9, 0.99, 1.2):
+            share = anytime.share(int((g.random(num) < mean).sum()), num)
+            for found in (share, anytime.mean(g.normal(mean, 0.1, num))):
+                said, part = nearest(rule, found, ALPHA, 3)
+                decided = verdict(rule, found, ALPHA, 3)
+                assert (said if part >= 1 else OPEN) == decided, (found, part)
+                seen.add(decided)
+    assert seen >= {HOLDS, FAILS, OPEN}
+
+
+def test_a_rule_that_asks_for_what_no_value_is_is_never_near() -> None:
+    beyond = rows.Above(kind="above", than=2.0)
+    said, part = nearest(beyond, anytime.share(8, 8), ALPHA, 1)
+    assert part < 1 or said == FAILS
+    assert nearest(beyond, None, ALPHA, 1) == (OPEN, 0.0)
+
+
+def test_likely_seeds_are_about_those_that_decide() -> None:
+    test, found = test_of(by="mean", rule={"kind": "above", "than": 0.0}), []
+    for seed in range(8):
+        values = np.random.default_rng(seed).normal(0.5, 1.0, 800)
+        decided = next(n for n in range(8, 800, 8) if likely(test, values[:n], None, n, ALPHA, 1) != OPEN)
+        expected = [n for n in range(40, 800, 8) if likely(test, values[:40], None, n, ALPHA, 1) != OPEN]
+        found.append(decided / min(expected, default=800))
+    assert 0.4 < np.median(found) < 2.5

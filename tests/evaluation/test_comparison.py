@@ -274,10 +274,10 @@ def test_luma_of_many_images_takes_little_memory() -> None:
     code = """
 import numpy as np
 from benchmarks.growth import peak
-from repligan.evaluation.comparison import luma_of
+from repligan.evaluation.comparison import _luma
 img = np.ones((20_000, 1, 32, 32), np.uint8)
 before = peak()
-assert abs(luma_of(img) - 1 / 255).max() < 1e-12
+assert abs(_luma(img) - 1 / 255).max() < 1e-12
 print(peak() - before)
 """
     # By a shell: a process begins with the peak of the one that started it.
