@@ -157,7 +157,7 @@ def decisive(name: str, params: Params) -> set[Path]:
     # What rows say are params; layouts/__init__.py is the table that they are checked by.
     found = {file for file in found if file.name != "rows.py" and file.parent.name != "layouts"}
     # The weights that a reference may fetch are the file of a given sha256 or none.
-    fetching = ("download.py", "standins.py") if name == "reference" else ()
+    fetching = ("download.py", "faults.py", "standins.py") if name == "reference" else ()
     return {file for file in found if file.name not in fetching}
 
 

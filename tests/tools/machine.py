@@ -14,7 +14,7 @@ from repligan.core.rows import read_yaml
 from repligan.data.arrays import preprocess
 from repligan.data.download import fetch
 from repligan.engines import ThisProcess
-from repligan.evaluation import comparison, evaluate
+from repligan.evaluation import comparison, draws
 from repligan.evaluation.rows import CnnReference, DrawsReference
 from repligan.metrics.intervals import summary
 from repligan.params import Params
@@ -51,7 +51,7 @@ def data(folder: Path) -> Path:
         preprocess(dataset, raw, processed)
         by, learned = params.references[name], {}
         if isinstance(by, DrawsReference):
-            floor = evaluate.floor(by, dataset, processed)
+            floor = draws.floor(by, dataset, processed)
         else:
             assert isinstance(by, CnnReference)
             compared, learned = comparison.make(by, processed, out, torch.device("cpu"))
