@@ -727,7 +727,8 @@ SHARDS = {f"{i // 70:02d}000/{i}.png": grey(i) for i in range(210)}
 RAW_ZIP, KEPT_ZIP = "data/raw/mnist/x.zip", "downloads/mnist/x.zip"
 MNIST_FILES = [f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 FETCH_MNIST = "python stages/fetch.py mnist data/raw/mnist"
-LAST = "data/runs/even/published/0-39/step_00000060.safetensors"
+RUN = "data/runs/even/published/2000-2039"
+LAST = f"{RUN}/step_00000060.safetensors"
 FIRST_SNAPSHOT = ".work/trials/*.unfinished/snapshots/step_00000000.safetensors"
 LIVE = "REPLIGAN_LIVE_AFTER=0 "  # else a training of seconds never asks MLflow
 EVEN, DCGAN = "experiments/even", "experiments/dcgan-mnist"
@@ -863,8 +864,7 @@ PARAMS = [
     claim("a claim against a row written as one word", claimed("even-start/tests/0/against", "even/fast"),
         claimed("even-start/tests/0/relation", "ratio")),
     claim("a claim on an unknown metric", claimed("even-start/tests/0/value/metric", "odd_rate")),
-    claim("a claim on the latent space of a variant", claimed("latent-add/tests/0/row",
-        {"experiment": "dcgan-mnist", "variant": "control"})),
+    claim("a claim by bounds of values without a range", claimed("gan-d-wins/tests/0/by", "bounded")),
     claim("a claim with an unknown key", claimed("even-start/needed", "smoke")),
     claim("a claim without a rule", claimed("even-start/tests/0/rule", None)),
     claim("a claim of an unknown kind of rule", claimed("even-start/tests/0/rule/kind", "equal")),
@@ -976,9 +976,9 @@ INPUTS = [
     bad("weights that end too early", EVALUATE, made, cut(LAST)),
     bad("weights that are none", EVALUATE, made, content(LAST, b"garbage" * 99)),
     bad("weights of another network", EVALUATE, made,
-        copied("data/runs/bits1010/published/0-39/step_00000200.safetensors", LAST)),
-    bad("a snapshot that is missing", EVALUATE, made, gone("data/runs/even/published/0-39/step_00000020.safetensors")),
-    bad("recorded losses that end too early", EVALUATE, made, cut("data/runs/even/published/0-39/history.safetensors")),
+        copied("data/runs/bits1010/published/2000-2039/step_00000200.safetensors", LAST)),
+    bad("a snapshot that is missing", EVALUATE, made, gone(f"{RUN}/step_00000020.safetensors")),
+    bad("recorded losses that end too early", EVALUATE, made, cut(f"{RUN}/history.safetensors")),
     bad("an extractor that is none", MNIST["evaluate"], made,
         content("data/reference/mnist/extractor.safetensors", b"\0" * 64)),
     bad("features that end too early", MNIST["evaluate"], made, cut("data/reference/mnist/features.safetensors")),
@@ -1076,7 +1076,7 @@ FAULTS = [
         act=apart),
     fault("an mlflow.db that is a folder", f"MLFLOW_TRACKING_URI= {SYNC}", made, folder("mlflow.db")),
     fault("an mlflow.db that another process has locked", f"MLFLOW_TRACKING_URI= {SYNC}", made, locked),
-    copes("an mlflow.db that another process has locked, in the report", f"MLFLOW_TRACKING_URI= {REPORT}", made,
+    copes("an mlflow.db that another process has locked, in the report", REPORT, made,
           locked),
     copes("params.yaml edited by hand, in a repair", "repligan repair", repository, changed(f"{EVEN}/steps", 70),
           act=apart),

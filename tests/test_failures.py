@@ -34,7 +34,7 @@ MLflow server, none answers (`MLFLOW_TRACKING_URI=http://127.0.0.1:9`); `<...>` 
 """
 HEADER = "| case | command | message | code | left on disk |\n|---|---|---|---|---|\n"
 LONGEST_MESSAGE = 500  # characters: more is not read
-MOST_LINES = 2  # of any message but DVC's: a warning or two, or a warning and an error
+MOST_LINES = 3  # of any message but DVC's: a line of progress, a warning and an error
 TRIALS = (".work", "trials")
 STEPS = (20, 40)  # where the training that some cases continue was stopped
 PASSING = re.compile(r"^\S.*  step \d+/\d+  .*$|^resizing .*$")  # progress: says only how fast the machine is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -291,4 +292,7 @@ def _refuse_unfit(where: str, claim: Claim, params: Params) -> None:
 def _refuse_unknown(key: str, metric: str) -> None:
     known = BY_NAME.keys()
     if metric not in known and frechet([metric]) is None:
-        raise ValueError(f"{key}: found {metric!r}; allowed: {', '.join(sorted(known))}")
+        near = get_close_matches(metric, known, n=5, cutoff=0.3) or sorted(known)[:5]
+        raise ValueError(
+            f"{key}: found {metric!r}; allowed: the metrics of metrics/metric.py, such as {', '.join(near)}"
+        )
