@@ -30,8 +30,9 @@ runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=
 # A git hook hands down which repository is meant: tests have others, and would commit into that one.
 for name in ELSEWHERE:
     os.environ.pop(name, None)
-# A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+# A shell's background jobs ignore Ctrl-C, and under nohup a closing terminal; so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it starts
 # A file is one worker's; the longest begin first, so that none of them is left to one worker at the end.

@@ -76,6 +76,7 @@ def test_one_command_measures_prints_and_writes_the_page(monkeypatch: pytest.Mon
     monkeypatch.setattr(bench, "fresh", lambda side: side())
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(bench, "PORTABLE", {})
     bench.PAGE.write_text(f"# Speed\n{bench.MARKS[0]}\n{bench.MARKS[1]}\n")
     sides = {"ours": lambda: 4.0, "theirs": lambda: 2.0}
     monkeypatch.setitem(bench.ROWS, "even", bench.Row("two seeds", "steps/s", sides, [("ours", "theirs")]))

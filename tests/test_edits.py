@@ -58,7 +58,9 @@ def test_a_changed_claim_gets_its_verdict_and_nothing_is_trained(repo: Path) -> 
     was, file = claim(), "conf/claims.yaml"
     assert (was.verdict, was.decided_by) == ("not decided at this budget", "the laptop scale")
     with edited(repo, file, "reports/claims.json") as edit:
-        says = "    says: G learns the distribution of even numbers, not a few of them\n    needs: "
+        says = (
+            "    says: G learns the distribution of even numbers, not a few of them\n    reading: implied\n    needs: "
+        )
         edit(file, f"{says}laptop", f"{says}smoke")
         done = run(repo, "dvc", "repro", **NOWHERE)
         assert re.findall(r"Running stage '(.*)'", done.stdout) == ["claims", "report"], done.stderr
@@ -145,7 +147,7 @@ def test_two_more_seeds_of_a_row_are_two_trainings(repo: Path) -> None:
         assert (changed.scale, changed.published("even").optimiser.beta1) == ("smoke", 0.8)
         assert re.findall(r"Running stage '(.*)'", done.stdout) == ["rows", "train@dcgan-mnist"], done.stderr
         new = [json.loads(key) for key in trained(repo) - before]
-        assert sorted(key["seeds"] for key in new) == [[2, 3], [3, 4]]
+        assert sorted(key["seeds"] for key in new) == [[2002, 2003], [2003, 2004]]
         assert {key["row"]["loss"]["smoothing"] for key in new} == {0.0}
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 Series = dict[str, list[tuple[int, float]]]
 EXPERIMENT, FILE, DATABASE = "repligan", "sqlite:///", "mlflow.db"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
+IN_TABLES = ("kid_se", "gap_D", "extreme_D", "steep_D", "dead_D")  # only there: more than 25 curves are too many
 BATCH = 1000  # metrics MLflow takes in one call
 MOST_PICTURES = 20  # steps that MLflow's slider can show
 LIVE_AFTER = 20.0  # seconds, unless REPLIGAN_LIVE_AFTER says otherwise
@@ -274,6 +275,7 @@ def _read_row(row: RowId, data: Path, reports: Path) -> _Row:
         series = {
             key: [(int(step), mean) for step, mean in zip(steps[key], found.mean(axis=1).tolist(), strict=True)]
             for key, found in values.items()
+            if key not in IN_TABLES
         }
         last = {key: found[-1].astype(float).tolist() for key, found in values.items() if len(found)}
         seeds = {"seed": list(range(first := note["row"]["first_seed"], first + note["row"]["seeds"])), **last}

@@ -59,7 +59,7 @@ def test_rows_are_typed(tmp_path: Path) -> None:
         ("experiment: even, variant: fast", "experiment: dcgan",
          "claims.one.needs: found 'laptop' with dcgan on a stand-in for celeba; allowed: a scale with the real data"),
         ("metric: fd", "metric: odd", "value.metric: found 'odd'; allowed: the metrics of metrics/metric.py, such"),
-        ("  dcgan: {", "  dgan: {", "budgets: found 'dcgan' here or in params.yaml only; allowed: all experiments"),
+        ("  dcgan: {", "  dgan: {", "budgets: found none of 'dcgan'; allowed: one of each experiment"),
         ("{experiment: even}", "even", "against.experiment: found none in 'even'; allowed: real, blurred, or a table"),
         ("{experiment: even}", "{experiment: E}", "tests.0.against.experiment: found 'E'; allowed: a name of"),
         ("{experiment: even}", "{name: even}", "tests.0.against.name: found an unknown key; allowed: experiment, var"),

@@ -36,6 +36,7 @@ def rows(first: int = 0, stacks: int = 1, images: int = 2, keep_weights: int = 1
     for name in NAMES:
         tables["experiments"][name]["keep_weights"] = keep_weights
     variants = tables["experiments"]["dcgan"]["variants"]
+    del variants["uniform"]
     variants["other"] |= {"seeds": images * stacks, "first_seed": images * first, "keep_weights": 0}
     return Params.model_validate(tables)
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -57,6 +59,8 @@ def test_repair_frees_what_a_killed_dvc_held_and_leaves_what_a_living_one_holds(
     held_by(other.pid)
     assert len(repair(tmp_path)) == 1
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as dvc:
+        while "dvc" not in psutil.Process(dvc.pid).cmdline():
+            time.sleep(0.01)  # its words appear a moment after it has begun
         held_by(dvc.pid)
         assert repair(tmp_path) == []
         assert rwlock.exists()

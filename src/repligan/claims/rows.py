@@ -261,8 +261,8 @@ class Registry(Strict):
 def load(path: Path, params: Params) -> Claims:
     """Read and check the claims; raises InputError naming the file, the key, what was found, what is allowed."""
     found = checked(path, Claims, read_yaml(path))
-    if unknown := sorted(found.budgets.keys() ^ params.experiments.keys()):
-        raise InputError(f"{path}: budgets: found {unknown[0]!r} here or in params.yaml only; allowed: all experiments")
+    if unknown := sorted(params.experiments.keys() - found.budgets.keys()):
+        raise InputError(f"{path}: budgets: found none of {unknown[0]!r}; allowed: one of each experiment")
     for key, claim in found.claims.items():
         try:
             _refuse_unfit(f"claims.{key}", claim, params)

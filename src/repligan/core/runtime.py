@@ -35,7 +35,6 @@ DECIDING = (
     "ATEN_", "CUBLAS_", "DNNL_", "GOMP_", "GOTO_", "KMP_", "MKL_", "NPY_", "NVIDIA_TF32_", "OMP_", "ONEDNN_",
     "OPENBLAS_", "TORCH_ALLOW_TF32_", "TORCH_BLAS_", "TORCH_MKLDNN_",
 )  # fmt: skip
-BY_SKLEARN = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # which sets them for itself when it is imported; no bits
 X86_64 = platform.machine() in ("x86_64", "AMD64")
 CGROUPS, CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 GPU_SHARE = 8 * 2**30  # bytes of a GPU's memory for one job: CUDA itself, networks, activations, data
@@ -71,8 +70,7 @@ def apply(runtime: Runtime) -> None:
 
 def foreign() -> list[str]:
     """Variables in the environment that would decide how this process computes, and that `apply` takes away."""
-    ours = {*ALWAYS, *PORTABLE, *BY_SKLEARN}
-    return sorted(name for name in os.environ if name.startswith(DECIDING) and name not in ours)
+    return sorted(name for name in os.environ if name.startswith(DECIDING) and name not in ALWAYS | PORTABLE)
 
 
 def refuse_unable(runtime: Runtime) -> None:

@@ -32,19 +32,16 @@ BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9822b", "#3a8f5c", "#b8433f"
 Walks = Mapping[str, np.ndarray]
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 DPI = 110
-plt.rcdefaults()  # without a matplotlibrc of the user
-plt.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "legend.frameon": False,
-        "figure.constrained_layout.use": True,
-    }
-)
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
 
 
 def draw(
@@ -81,9 +78,12 @@ def draw(
 
 def png(make: Callable[[], Figure]) -> bytes:
     """The figure that `make` gives, without the metadata that would name the program and its version."""
-    figure, buffer = make(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    plt.close(figure)
+    with plt.rc_context():
+        plt.rcdefaults()  # without a matplotlibrc of the user, or what another package has set
+        plt.rcParams.update(STYLE)
+        figure, buffer = make(), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        plt.close(figure)
     return buffer.getvalue()
 
 

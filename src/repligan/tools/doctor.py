@@ -22,6 +22,7 @@ from repligan.tools.inventory import summary
 from repligan.tools.repair import strays
 from repligan.trials import folder
 
+BY_SKLEARN = {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}  # which it sets for itself when it is imported
 ENOUGH_DISK = 2 * 10**9  # bytes: outputs, DVC's cache of them, MLflow
 Check = Callable[[Path, Params], Iterator[str]]
 
@@ -65,7 +66,7 @@ def cpu(root: Path, params: Params) -> Iterator[str]:
 
 def environment(root: Path, params: Params) -> Iterator[str]:
     """The environment leaves threads and instructions to params.yaml."""
-    for name in runtime.foreign():
+    for name in sorted(set(runtime.foreign()) - BY_SKLEARN):
         yield f"{name}: found {os.environ[name]!r}, which the stages leave out: params.yaml says it"
 
 
