@@ -68,6 +68,7 @@ def main(params_file: Path, out: Path) -> None:
 
     from repligan.claims import ledger as claims_ledger
     from repligan.claims.rows import load as load_claims
+    from repligan.claims.rows import registry
     from repligan.claims.values import Table
     from repligan.reporting import figures, page, results
 
@@ -77,8 +78,9 @@ def main(params_file: Path, out: Path) -> None:
         prepare(params, name, data, name in learned)
     for name in params.experiments:
         reproduce(params, name, data, reports)
-    claims = load_claims(Path(__file__).parents[1] / "conf" / "claims.yaml", params)
-    found, values = claims_ledger.ledger(params, claims, Table(data / "evaluations"))
+    conf = Path(__file__).parents[1] / "conf"
+    claims, registered = load_claims(conf / "claims.yaml", params), registry(conf / "registered.yaml")
+    found, values = claims_ledger.ledger(params, claims, registered, Table(data / "evaluations"))
     write_json(reports / "claims.json", found.to_json())
     write_bytes(data / "values.safetensors", array_bytes(values))
     read = [one for one in results.read(params, data, reports) if one.name in PICTURED]  # emulated, one takes seconds
@@ -110,7 +112,7 @@ def prepare(params: Params, name: str, data: Path, learned: bool) -> None:
     if isinstance(reference, CnnReference):
         device = runtime.device(params.runtime, reference.threads)
         compared, taught = comparison.make(reference, processed, folder, device)
-        floor, card = compared.floor(), card | taught
+        floor, card = compared.floor(), card | taught | {"blurred": summary(compared.blurred())}
     else:
         floor = draws.floor(reference, dataset, processed)  # type: ignore[arg-type]
     write_json(folder / "card.json", card | {"floor": summary(floor)})

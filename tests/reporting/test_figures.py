@@ -86,8 +86,9 @@ def test_every_figure_is_a_png_of_the_numbers_only(tmp_path: Path) -> None:
 
 def test_neither_a_users_matplotlibrc_nor_a_notebooks_backend_is_heeded(tmp_path: Path) -> None:
     code = (
-        "import hashlib; from repligan.reporting import figures; plt = figures.plt; fig, axes = plt.subplots(); "
-        "axes.plot([1, 2], label='x'); axes.legend(); print(hashlib.sha256(figures.png(lambda: fig)).hexdigest())"
+        "import hashlib\nfrom repligan.reporting import figures\n"
+        "def make():\n    fig, axes = figures.plt.subplots()\n    axes.plot([1, 2], label='x')\n    axes.legend()\n"
+        "    return fig\nprint(hashlib.sha256(figures.png(make)).hexdigest())"
     )
     hashes = []
     for rc in ("", "lines.linewidth: 9\naxes.facecolor: red\nsavefig.dpi: 33\n"):
