@@ -24,5 +24,5 @@ def test_bits_come_out_as_they_were_packed(dim: int) -> None:
     bits = np.random.default_rng(dim).integers(2, size=(BLOCK, 3, dim))
     assert np.array_equal(unpacked(packed(bits), dim), bits)
     drawn = BitDraws([0, 1], "z", lambda g, n: packed(bits), dim)[4]
-    assert (drawn.dtype, drawn.shape) == (torch.float32, (2, 3, dim))
+    assert (drawn.dtype, drawn.shape) == (torch.uint8, (2, 3, dim))
     assert np.array_equal(drawn.numpy(), np.stack([bits[4], bits[4]]))

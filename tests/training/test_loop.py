@@ -106,7 +106,7 @@ def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
 
 def test_even_updates_G_first_and_shows_D_the_same_images(smoke: Params, processed: Path) -> None:
     training, fresh = make(smoke, processed, EVEN), make(smoke, processed, EVEN)
-    z, real = fresh.noise[0], fresh.real[0]
+    z, real = fresh.noise[0].float(), fresh.real[0].float()
     gen_img = fresh.G(z).detach()
     done = loop.train_step(training)
     assert not torch.equal(fresh.G.flat, training.G.flat)

@@ -191,7 +191,7 @@ class Claim(Strict):
     place: str
     says: str
     reading: Literal["stated", "implied"] = "stated"
-    needs: Literal["smoke", "laptop", "full"]
+    needs: Literal["smoke", "laptop", "overnight", "full"]
     premise: list[ClaimTest] = Field(default_factory=list)
     tests: Annotated[list[ClaimTest], Field(min_length=1)]
 

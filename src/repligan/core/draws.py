@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,10 +16,15 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
 class Draws:
-    """`draws[i]`: what `draw` gives of one stream for step i, a tensor [S, ...]."""
+    """`draws[i]`: what `draw` gives of one stream for step i, a tensor [S, ...].
 
-    def __init__(self, seeds: Sequence[int], stream: str, draw: Draw):
-        self.seeds, self.stream, self.draw = seeds, stream, draw
+    `then` turns what all seeds drew, [S, BLOCK, ...], into what is wanted, at once.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], stream: str, draw: Draw, then: Callable[[np.ndarray], np.ndarray] | None = None
+    ):
+        self.seeds, self.stream, self.draw, self.then = seeds, stream, draw, then
         self._block, self._drawn = -1, torch.empty(0)
 
     def __getitem__(self, step: int) -> torch.Tensor:
@@ -29,6 +35,7 @@ class Draws:
         block, offset = divmod(step, BLOCK)
         if block != self._block:
             drawn = np.stack([self.draw(g, BLOCK) for g in rngs(self.seeds, self.stream, block)])
+            drawn = self.then(drawn) if self.then else drawn
             # By torch: numpy turns a matrix four times slower.
             turned = torch.from_numpy(drawn.reshape(len(drawn), -1)).t().contiguous()
             self._block, self._drawn = block, turned.view(*drawn.shape[1:], -1)
@@ -36,19 +43,27 @@ class Draws:
 
 
 class BitDraws:
-    """`draws[i]`: float32 [S, B, dim], 0 or 1; `draw` gives the bits of a step as bytes [count, B, ceil(dim / 8)].
+    """`draws[i]`: uint8 [S, B, dim], 0 or 1; `draw` gives the bits of a step as bytes [count, B, ceil(dim / 8)].
 
     Kept eight a byte, the lowest first: most of their cost is moving them.
     """
 
     def __init__(self, seeds: Sequence[int], stream: str, draw: Draw, dim: int):
         self.draws, self.dim = Draws(seeds, stream, draw), dim
-        masks = 2 ** torch.arange(8)[:, None]
-        self._masks, self._scale = masks.to(torch.uint8), 1 / masks.float()
+        self._places, self._one = torch.arange(8, dtype=torch.uint8)[:, None], torch.tensor(1, dtype=torch.uint8)
 
     def __getitem__(self, step: int) -> torch.Tensor:
-        bits = torch.bitwise_and(self.draws.seeds_last(step)[..., None, :], self._masks)
-        return torch.mul(bits, self._scale).flatten(1, 2)[:, : self.dim].permute(2, 0, 1)
+        bits = torch.bitwise_right_shift(self.draws.seeds_last(step)[..., None, :], self._places).bitwise_and_(
+            self._one
+        )
+        return bits.flatten(1, 2)[:, : self.dim].permute(2, 0, 1)
+
+
+def random_bytes(g: np.random.Generator, *shape: int) -> np.ndarray:
+    """uint8 of any shape. As the generator's own words: `integers` takes twice as long for the same."""
+    num = math.prod(shape)
+    words = g.bit_generator.random_raw(-(-num // 8))
+    return words.astype("<u8", copy=False).view(np.uint8)[:num].reshape(shape)
 
 
 def packed(bits: np.ndarray) -> np.ndarray:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from repligan.core.draws import BitDraws, Draws, unpacked
+from repligan.core.draws import BitDraws, Draws, random_bytes, unpacked
 from repligan.core.randomness import rng
 from repligan.models.rows import Noise
 
 
 class TrainingNoise(Protocol):
-    """`noise[i]`: the i-th z of a training, float32 [S, B, dim]."""
+    """`noise[i]`: the i-th z of a training, float32 [S, B, dim], or uint8 of 0 and 1."""
 
     def __getitem__(self, index: int) -> torch.Tensor: ...
 
@@ -65,13 +64,6 @@ def draw(noise: Noise, g: np.random.Generator, *shape: int) -> np.ndarray:
             return g.normal(noise.low, noise.high, size).astype(np.float32)
         case "constant":
             return np.full(size, noise.low, np.float32)
-
-
-def random_bytes(g: np.random.Generator, *shape: int) -> np.ndarray:
-    """uint8 of any shape. By whole words: one takes as long as one byte."""
-    num = math.prod(shape)
-    words = g.integers(2**64, size=-(-num // 8), dtype=np.uint64)
-    return words.astype("<u8", copy=False).view(np.uint8)[:num].reshape(shape)
 
 
 def fixed_z(noise: Noise, seed: int, num: int, stream: str = "fixed_z", index: int = 0) -> torch.Tensor:

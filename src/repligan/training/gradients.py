@@ -59,11 +59,12 @@ class Autograd:
     def generate(self, z: torch.Tensor, kept: bool) -> torch.Tensor:
         """G(z), with its graph where it is kept."""
         with torch.set_grad_enabled(kept):
-            return self._forward(self.G, z)
+            return self._forward(self.G, z.float())
 
     def of_D(self, real_img: Images, gen_img: Images, drawn: torch.Tensor | None, told: bool) -> OfD:
         """Gradients of D's loss."""
         self.freeze_D(False)
+        real_img = None if real_img is None else real_img.float()
         found = self.loss.of_D(self._D, real_img, None if gen_img is None else gen_img.detach(), drawn)
         self._descend(self.D, found.loss)
         return found
@@ -86,14 +87,21 @@ class Autograd:
 class _Pass:
     """Forward and backward through one stack; activations [B, n + 1, S], the last row of them 1, the bias's input.
 
-    All views are made once: on arrays this small, making one takes as long as a sum.
+    All views are made once: on arrays this small, making one takes as long as a sum. `after` another pass, its output
+    is the input, and its delta the input's, where they lie.
     """
 
-    def __init__(self, net: StackedMlp, batch: int):
-        self.grad = net.flat.grad = torch.zeros_like(net.flat)
-        weights, grads, seeds = net.layers(net.flat.detach()), net.layers(self.grad), net.flat.shape[1]
+    last: torch.Tensor
+    delta: torch.Tensor
+
+    def __init__(self, net: StackedMlp, batch: int, after: _Pass | None = None):
+        if net.flat.grad is None:
+            net.flat.grad = torch.zeros_like(net.flat)
+        weights, grads, seeds = net.layers(net.flat.detach()), net.layers(net.flat.grad), net.flat.shape[1]
         at = [net.flat.new_ones(batch, n + 1, seeds) for n in net.widths]
         delta = [net.flat.new_empty(batch, n, seeds) for n in net.widths]
+        if after:
+            at[0], delta[0] = after.last, after.delta
         # Of each layer: its output, whether a sigmoid follows, and the factors whose products add up to it.
         self.forwards: list[tuple[torch.Tensor, bool, tuple[torch.Tensor, torch.Tensor], Factors]] = []
         # Of each layer from the last one: its gradients and their factors; the same of its input, and the input.
@@ -105,12 +113,15 @@ class _Pass:
             of_weight = [(at[i][b][:, None], delta[i + 1][b]) for b in range(batch)]
             of_input = [(weight[:-1, o], delta[i + 1][:, o : o + 1]) for o in range(weight.shape[1])]
             self.backwards.insert(0, (i, grad, of_weight, delta[i], of_input, at[i][:, :-1]))
-        self.x, self.out, self.delta, self.delta_x = at[0][:, :-1], at[-1][:, :-1], delta[-1], delta[0]
+        self.x, self.last, self.delta = at[0][:, :-1], at[-1], delta[-1]
+        self.out, self.lies = self.last[:, :-1], at[0].new_empty(0)
         self.generated = self.out.permute(2, 0, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[S, B, widths[0]] -> [B, widths[-1], S], overwritten by the next call."""
-        self.x.copy_(x.permute(1, 2, 0))
+    def forward(self, x: torch.Tensor | None) -> torch.Tensor:
+        """[S, B, widths[0]], None for what lies there -> [B, widths[-1], S], overwritten by the next call."""
+        if x is not None and x is not self.lies:  # a constant z lies there from the first step on
+            self.x.copy_(x.permute(1, 2, 0))
+            self.lies = x
         for out, squashed, first, others in self.forwards:
             torch.mul(*first, out=out)
             for a, b in others:
@@ -119,11 +130,10 @@ class _Pass:
                 torch.sigmoid(out, out=out)
         return self.out
 
-    def backward(self, learns: bool, again: bool = False) -> torch.Tensor:
+    def backward(self, learns: bool, again: bool = False) -> None:
         """From `delta`, the gradient before the last layer's sigmoid, if it has one.
 
-        To the weights' gradients where it `learns`, added to those that are there if `again`; or on to the input:
-        [B, widths[0], S].
+        To the weights' gradients where it `learns`, added to those that are there if `again`; or on to the input.
         """
         for i, grad, of_weight, delta, of_input, x in self.backwards:
             if learns:
@@ -132,7 +142,6 @@ class _Pass:
                 _add_products(delta, of_input, False)
             if i:
                 sigmoid_backward(delta, x)
-        return self.delta_x
 
 
 def _add_products(to: torch.Tensor, factors: Factors, again: bool) -> None:
@@ -150,6 +159,7 @@ class ClosedForm:
     def __init__(self, G: nn.Module, D: StackedMlp, loss: Target, batch: int):
         self.G = _Pass(G, batch) if isinstance(G, StackedMlp) else None
         self.D, self.loss = _Pass(D, batch), loss
+        self.of_gen = _Pass(D, batch, self.G) if self.G else self.D
         # Numbers as tensors: torch would make one of each, at each step.
         self.number = {x: D.flat.new_tensor(x) for x in (0.0, loss.real_target, 1.0)}
         self.whole, self.half = (D.flat.new_tensor(1 / (batch * sides)) for sides in (1, loss.divisor))
@@ -166,21 +176,22 @@ class ClosedForm:
         seen, sides = [], self.loss.sides(real_img, gen_img)
         share = self.half if len(sides) == 2 else self.whole
         for i, (img, target) in enumerate(sides):
-            logits = self.D.forward(img)
+            D, x = (self.of_gen, None) if img is gen_img and self.G else (self.D, img)
+            logits = D.forward(x)
             if told:
                 seen.append(logits.permute(2, 0, 1).clone())
-            self.loss.slope(logits, self.number[target], share, self.D.delta)
-            self.D.backward(learns=True, again=i > 0)
+            self.loss.slope(logits, self.number[target], share, D.delta)
+            D.backward(learns=True, again=i > 0)
         passed = iter(seen)
         return self.loss.of_D(lambda img: next(passed), real_img, gen_img, drawn) if told else None
 
     def of_G(self, gen_img: torch.Tensor, told: bool) -> torch.Tensor | None:
         """Gradients of G's loss."""
         assert self.G is not None
-        logits = self.D.forward(gen_img)
+        logits = self.of_gen.forward(None)
         loss = self.loss.of_G(lambda img: logits.permute(2, 0, 1), gen_img) if told else None
-        self.loss.slope(logits, self.number[1.0], self.whole, self.D.delta)
-        self.G.delta.copy_(self.D.backward(learns=False))
+        self.loss.slope(logits, self.number[1.0], self.whole, self.of_gen.delta)
+        self.of_gen.backward(learns=False)  # to G's delta
         sigmoid_backward(self.G.delta, self.G.out)
         self.G.backward(learns=True)
         return loss
