@@ -19,7 +19,7 @@ from repligan.data.rows import Dataset, ImagesForm
 from repligan.evaluation.rows import DrawsReference, Measure, Reference, Report
 from repligan.training.rows import PUBLISHED, Experiment, RowId
 
-SCALES = ("smoke", "laptop", "full")
+SCALES = ("smoke", "laptop", "overnight", "full")
 Table = dict[str, Any]
 
 
