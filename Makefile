@@ -1,4 +1,4 @@
-# Every target sets up what it needs. SCALE: smoke, laptop (what params.yaml and dvc.lock hold) or full.
+# Every target sets up what it needs. SCALE: smoke, laptop (what params.yaml and dvc.lock hold), overnight or full.
 SHELL := /bin/sh
 PYTHON ?= python3
 SCALE ?= laptop
@@ -15,7 +15,7 @@ unexport PYTHONHOME
 .PHONY: help repro test lint ui verify failures bench lock clean
 
 help:
-	@echo "make repro [SCALE=smoke|laptop|full]  reproduce everything, then look at reports/index.html"
+	@echo "make repro [SCALE=smoke|laptop|...]   reproduce everything, then look at reports/index.html"
 	@echo "make test                             run the tests, on all cores"
 	@echo "make ui                               look at the runs in MLflow"
 	@echo "make verify                           reproduce HEAD from scratch, compare with dvc.lock"
@@ -35,7 +35,7 @@ $(VENV)/checked: $(VENV)/ready
 
 repro: $(VENV)/checked
 	@grep -qx 'scale: $(SCALE)' params.yaml || repligan scale $(SCALE)
-	@test '$(SCALE)' != full || repligan plan
+	@case '$(SCALE)' in overnight|full) repligan plan;; esac
 	@repligan repair
 	dvc --wait-for-lock repro
 	@echo "look at reports/index.html, or at the runs: make ui"

@@ -119,5 +119,7 @@ def test_seeds_that_would_not_load_are_not_written(conf: Path) -> None:
 
 def test_a_config_without_a_scale_is_named(conf: Path) -> None:
     edit(conf / "config.yaml", "- scale: laptop", "")
-    with pytest.raises(InputError, match="found no scale; allowed: one line `- scale: NAME`, of smoke, laptop, full"):
+    with pytest.raises(
+        InputError, match="found no scale; allowed: one line `- scale: NAME`, of smoke, laptop, overnight, full"
+    ):
         compose.selected(conf)

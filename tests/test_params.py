@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from repligan.compose import compose
 from repligan.core.errors import InputError
+from repligan.core.files import sha256
 from repligan.core.rows import read_yaml
 from repligan.params import SCALES, Params, key_of, load, with_walk
 from repligan.training.rows import Adam, Experiment, RowId, Sgd
@@ -433,6 +434,10 @@ SOURCE = {"kind": "files", "layout": "svhn", "files": FILES}
         ("source/files/0/name", "../train_32x32.mat", "source.files.0.name: found"),
         ("source/files/1/md5", "e26d", "source.files.1.md5: found 'e26d'"),
         ("source/files", [], "source.files: found []; allowed:"),
+        ("source/first", [8000, 2000], None),
+        ("source/first", [8000], "source.first: found [8000]; allowed:"),
+        ("source/first", [8000, 0], "source.first.1: found 0; allowed:"),
+        ("source/content", "170f", "source.content: found '170f'; allowed: 64 hexadecimal digits in lower case"),
         ("source/layout", "cifar", "source.layout: found 'cifar'; allowed: 'mnist', 'svhn', 'celeba', 'images'"),
         ("standin_for", "mnist", "standin_for: found 'mnist'; allowed for files: null"),
     ],
@@ -540,6 +545,20 @@ def test_the_full_scale_has_the_published_data_and_the_others_say_what_stands_in
     drawn = {row.standin_for for row in smoke.datasets.values() if row.source.kind == "drawn"}
     assert drawn == {"svhn", "celeba", "anime"}
     assert smoke.called(row("dcgan-svhn")) == "dcgan-svhn on drawn-digits"
+
+
+def test_a_night_has_real_images_and_the_list_of_its_faces(composed: dict[str, Path]) -> None:
+    datasets = load(composed["overnight"]).datasets
+    assert {row.standin_for for row in datasets.values()} == {None}
+    path = ROOT / "conf/images/celeba-listed.txt"
+    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    assert [file.sha256 for file in datasets["celeba"].source.files if file.name == "listed.txt"] == [sha256(path)]
+    assert [name for name, _, _ in lines] == sorted({f"{int(name[:6]):06d}.jpg" for name, _, _ in lines})
+    parts = [sum(part == which for _, part, _ in lines) for which in ("0", "1")]
+    assert parts == [datasets["celeba"].form.train, datasets["celeba"].form.heldout]
+    assert all((int(name[:6]) <= 20_000) == (counts == "1") for name, _, counts in lines)
+    assert all(part == "1" for name, part, _ in lines if int(name[:6]) > 162_770)  # official validation and test
+    assert datasets["svhn"].source.first == [datasets["svhn"].form.train, datasets["svhn"].form.heldout]
 
 
 @pytest.mark.parametrize("scale", ["laptop", "full"])

@@ -8,7 +8,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from repligan.data import images
 from repligan.data.download import fetch
 from repligan.data.images import ArrayFile, choose, preprocess_images, read, to_chw
 from repligan.data.layouts import LAYOUTS, archives
+from repligan.data.raw import of_arrays
 from repligan.data.rows import DrawnSource, FilesSource, ImagesForm, MlxtendSource
 
 
@@ -391,6 +392,104 @@ def test_celeba_with_an_image_that_no_list_names(raw: Path, out: Path) -> None:
     path.write_text(path.read_text().replace("000004.jpg 2\n", ""))
     with pytest.raises(InputError, match=r"000004\.jpg"), usable(raw):
         preprocess_images(files("celeba", "img_align_celeba.zip"), form(6, 3), raw, out)
+
+
+LISTED = {9: (0, 0), 2: (1, 1), 6: (0, 1), 4: (0, 1), 7: (1, 0)}
+
+
+def write_part(raw: Path, numbers: Sequence[int], told: Sequence[int]) -> None:
+    """CelebA's pictures `numbers`, the attributes of those that are `told`, and the list."""
+    write_celeba(raw, partition=False)
+    with zipfile.ZipFile(raw / "img_align_celeba.zip") as archive:
+        faces = {f"img_align_celeba/{i:06d}.jpg": archive.read(f"img_align_celeba/{i:06d}.jpg") for i in numbers}
+    write_zip(raw / "img_align_celeba.zip", faces)
+    header, names, *rows = (raw / "list_attr_celeba.txt").read_text().splitlines()
+    kept = [row for row in rows if int(row[:6]) in told]
+    (raw / "list_attr_celeba.txt").write_text("\n".join([header, names, *kept]) + "\n")
+    lines = [f"{i:06d}.jpg {part} {counts}\n" for i, (part, counts) in LISTED.items()]
+    (raw / "listed.txt").write_text("".join(lines))
+
+
+def test_the_listed_faces_are_the_same_from_the_whole_archive_and_from_a_part(raw: Path, tmp_path: Path) -> None:
+    made, digests = [], []
+    for at, (numbers, told) in enumerate(((list(PARTS), list(PARTS)), ([7, 6, 2, 9, 4], [6, 4, 2]))):
+        out = tmp_path / str(at)
+        out.mkdir()
+        write_part(raw, numbers, told)
+        digests.append(read(files("celeba", "img_align_celeba.zip"), raw).sha256())
+        preprocess_images(files("celeba", "img_align_celeba.zip"), form(3, 2), raw, out)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert made[0] == made[1]
+    assert digests[0] == digests[1]
+    assert (indices(out, "train"), labels(out, "train")) == ([9, 6, 4], [[-1, -1], [0, 1], [0, 0]])
+    assert (indices(out, "heldout"), labels(out, "heldout")) == ([2, 7], [[0, 0], [-1, -1]])
+
+
+def test_listed_faces_that_an_archive_lacks_are_counted(raw: Path) -> None:
+    source = files("celeba", "img_align_celeba.zip")
+    write_part(raw, [9, 6, 1], [2, 4, 6])
+    said = r"raw/img_align_celeba\.zip: found no 000002\.jpg, 3 of 5 images are missing; allowed: an archive"
+    with pytest.raises(InputError, match=said):
+        read(source, raw)
+    write_part(raw, [9, 2, 6, 4, 7], [2, 6])
+    said = r"raw/list_attr_celeba\.txt: found no 000004\.jpg, 1 of 3 images are missing; allowed: a line for each"
+    with pytest.raises(InputError, match=said):
+        read(source, raw)
+
+
+def write_svhn_test(raw: Path, count: int, first: int = 0) -> None:
+    """So many pictures of one grey each, from `first` on; their labels are the last digit, 10 for 0."""
+    from scipy.io import savemat
+
+    grey = np.arange(first, first + count, dtype=np.uint8)
+    pictures = np.broadcast_to(grey, (32, 32, 3, count))
+    savemat(raw / "test_32x32.mat", {"X": pictures, "y": np.where(grey % 10, grey % 10, 10)[:, None]})
+
+
+def test_the_first_digits_are_the_same_from_the_whole_file_and_from_its_beginning(raw: Path, tmp_path: Path) -> None:
+    source = files("svhn-test", "test_32x32.mat").model_copy(update={"first": [6, 3]})
+    made, digests = [], []
+    for count in (30, 9):
+        out = tmp_path / str(count)
+        out.mkdir()
+        write_svhn_test(raw, count)
+        digests.append(read(source, raw).sha256())
+        preprocess_images(source, form(6, 3), raw, out)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert made[0] == made[1]
+    assert digests[0] == digests[1]
+    assert (indices(out, "train"), indices(out, "heldout")) == ([0, 1, 2, 3, 4, 5], [6, 7, 8])
+    assert labels(out, "train") == [[0], [1], [2], [3], [4], [5]]
+    write_svhn_test(raw, 8)
+    with pytest.raises(InputError, match=r"raw: found 8 images; allowed: as many as source\.first wants, 9$"):
+        read(source, raw)
+
+
+def test_other_content_than_the_stated_one_is_refused(raw: Path) -> None:
+    source = files("svhn-test", "test_32x32.mat")
+    write_svhn_test(raw, 9)
+    right = read(source, raw).sha256()
+    stated = source.model_copy(update={"content": right})
+    assert len(read(stated, raw).pool) == 9
+    for count, first in ((9, 1), (8, 0)):
+        write_svhn_test(raw, count, first)
+        other = read(source, raw).sha256()
+        said = rf"raw: found images and labels of sha256 {other}; allowed: {right} \(source\.content\)$"
+        with pytest.raises(InputError, match=said):
+            read(stated, raw)
+
+
+def test_the_content_is_that_of_images_splits_and_labels() -> None:
+    img, labels = np.stack([noise(4, 4, i) for i in range(4)]), np.arange(4)
+    same = of_arrays([(img.copy(), labels.copy())], {})
+    digests = {
+        of_arrays([(img, labels)], {}).sha256(),
+        of_arrays([(img[::-1], labels)], {}).sha256(),
+        of_arrays([(img, labels[::-1])], {}).sha256(),
+        of_arrays([(img[:2], labels[:2]), (img[2:], labels[2:])], {}).sha256(),
+    }
+    assert len(digests) == 4
+    assert same.sha256() in digests
 
 
 @pytest.mark.parametrize(

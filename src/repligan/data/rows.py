@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from repligan.core.rows import File, Finite, Name, Positive, Strict
+from repligan.core.rows import SHA256, File, Finite, Name, Positive, Strict
 from repligan.data.layouts import LAYOUTS
 
 
@@ -55,11 +55,17 @@ class DrawnSource(Strict):
 
 
 class FilesSource(Strict):
-    """Files from the network or this machine, laid out as a module of data/layouts reads them."""
+    """Files from the network or this machine, laid out as a module of data/layouts reads them.
+
+    `first`: of all images only the first so many to learn from, and the next so many to hold out. `content`: sha256 of
+    the images and labels as they are read, for files of which there are several that hold the same.
+    """
 
     kind: Literal["files"]
     layout: str
     files: Annotated[list[File], Field(min_length=1)]
+    first: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    content: Annotated[str, Field(pattern=SHA256)] | None = None
 
     @model_validator(mode="after")
     def _has_the_files_of_its_layout(self) -> FilesSource:

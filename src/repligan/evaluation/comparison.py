@@ -192,8 +192,9 @@ def _taught(
 ) -> tuple[Extractor, dict[str, list[str]], dict[str, Any]]:
     labels, heldout_labels, factors = None, None, {}
     if (processed / "factors.json").exists():
-        labels, heldout_labels = (_labels(processed, split, of) for split, of in (("train", img), ("heldout", heldout)))
         factors = dict(read_json(processed / "factors.json"))
+        img, labels = _labelled(processed, "train", img, config.batch)
+        heldout, heldout_labels = _labelled(processed, "heldout", heldout, 1)
     values = [len(names) for names in factors.values()] or [TURNS]
     net = fit(config, img, labels, values, device)
     shape = {"channels": img.shape[1], "size": img.shape[2], "values": values}
@@ -247,9 +248,13 @@ def read(config: ImageReference, folder: Path, device: torch.device) -> Comparis
     return Comparison(config, net, *sides[0], *sides[1], found["heldout"], dict(factors))
 
 
-def _labels(processed: Path, split: str, img: np.ndarray) -> np.ndarray:
+def _labelled(processed: Path, split: str, img: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the images whose labels are all known, none of them below 0, and the labels; at `least` so many."""
     labels = load_array(processed / f"{split}_labels.npy")
     if len(labels) != len(img):
         found = f"{len(labels)} labels for {len(img)} images"
         raise InputError(f"{processed}: found {found}; allowed: one each, as `dvc repro` makes them")
-    return labels
+    known = (labels >= 0).all(axis=1)
+    if known.sum() < least:
+        raise InputError(f"{processed}: found {known.sum()} {split} images with labels; allowed: at least {least}")
+    return (img, labels) if known.all() else (img[known], labels[known])

@@ -5,7 +5,7 @@ A layout is a module here and its line below.
 
 from types import ModuleType
 
-from repligan.data.layouts import archives, celeba, mnist, svhn, unlabelled
+from repligan.data.layouts import archives, celeba, mnist, svhn, svhn_test, unlabelled
 
 LAYOUTS: dict[str, ModuleType] = {
     "mnist": mnist,
@@ -13,4 +13,5 @@ LAYOUTS: dict[str, ModuleType] = {
     "celeba": celeba,
     "images": archives,
     "unlabelled": unlabelled,
+    "svhn-test": svhn_test,
 }

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from repligan.core.errors import InputError
 from repligan.core.files import existing
 from repligan.core.rows import File
-from repligan.data.raw import Item, Raw
+from repligan.data.raw import Item, Raw, refuse_missing
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff",
@@ -66,6 +66,23 @@ def of(paths: list[Path]) -> tuple[Raw, list[str]]:
             yield from _contents(path, members)
 
     return Raw(np.zeros(len(names), int), items, None, {}), names
+
+
+def listed(path: Path, names: list[str]) -> Raw:
+    """The images of an archive with these file names, in their order; raises InputError unless it has all of them."""
+    import numpy as np
+
+    place_of = {PurePosixPath(member).name: place for place, member in members(path).items()}
+    refuse_missing(path, names, place_of, "an archive with all that are listed")
+
+    def items() -> Iterator[Item]:
+        with _opened(path) as archive:
+            entries = {place: entry for place, entry in enumerate(_entries(archive)) if place in wanted}
+            for name in names:
+                yield name, _content(entries[place_of[name]].open)
+
+    wanted = {place_of[name] for name in names}
+    return Raw(np.zeros(len(names), int), items, None, {})
 
 
 def members(path: Path) -> dict[int, str]:
