@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -23,6 +24,7 @@ from repligan.training.rows import RowId
 
 PARAMS, CONF = Path("params.yaml"), Path("conf")
 params_option = click.option("--params", type=click.Path(path_type=Path), default=PARAMS, show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
 
 
 @click.group(cls=Group)
@@ -138,13 +140,81 @@ def explore(name: str, seed: int, what: str, out: Path, params: Path, **asked: o
     click.echo(f"{out}: {what} of {loaded.called(row)}")
 
 
+@main.command("list", epilog="Example: repligan list")
+@json_option
+@params_option
+def list_rows(as_json: bool, params: Path) -> None:
+    """List all systems and their variants: data, seeds, steps, how far they are, and their key figure."""
+    from repligan.tools.listing import listing, words
+
+    loaded = load(params)
+    found = listing(loaded, Path("data"), Path("reports"))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    click.echo(f"{loaded.scale} scale")
+    for line in words(found):
+        click.echo(line)
+
+
+@main.command(epilog="Example: repligan sample dcgan-mnist -n 64 --seed 1 -o grid.png")
+@click.argument("name")
+@click.option("-n", "--num", type=click.IntRange(1, 10**5), default=64, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Which latents.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False),
+    help="A .png grid, or an .npz with the array `samples`; samples.png by default, of toys text.",
+)  # fmt: skip
+@params_option
+def sample(name: str, num: int, seed: int, out: Path | None, params: Path) -> None:
+    """Let the trained G of system NAME make something: images as a grid, numbers or bits as text."""
+    loaded = load(params)
+    pick(loaded.experiments, "experiments", name)
+    if out and (out.suffix not in (".png", ".npz") or not out.parent.is_dir()):
+        raise InputError(f"--out: found {out}; allowed: a .png or .npz file in a folder that exists")
+    runtime.apply(loaded.runtime)
+
+    from repligan.tools import sample as sampling
+
+    made = sampling.generated(loaded, Path("data"), name, num, seed)
+    if out is None and made.ndim < 4:
+        for line in sampling.words(made):
+            click.echo(line)
+        return
+    out = out or Path("samples.png")
+    sampling.save(made, out)
+    click.echo(f"{out}: {num} samples of {loaded.called(RowId(experiment=name))}")
+
+
+@main.command(epilog="Example: repligan compare HEAD~1 HEAD --page compare.html")
+@click.argument("one", metavar="COMMIT")
+@click.argument("other", metavar="COMMIT", default="HEAD")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write it as an HTML page too.")
+@json_option
+def compare(one: str, other: str, page: Path | None, as_json: bool) -> None:
+    """Put the committed results of two COMMITs side by side: verdicts, metrics with intervals, pictures."""
+    from repligan.tools import between
+
+    sides = between.side(Path.cwd(), one), between.side(Path.cwd(), other)
+    for line in [json.dumps(between.differences(*sides), indent=1)] if as_json else between.text(*sides):
+        click.echo(line)
+    if page:
+        write_bytes(page, between.page(*sides).encode())
+        click.echo(f"{page}: the two side by side", err=as_json)
+
+
 @main.command(epilog="Example: repligan claims even-200 bits-match")
 @click.argument("names", nargs=-1, metavar="[CLAIM]...")
-def claims(names: tuple[str, ...]) -> None:
+@json_option
+def claims(names: tuple[str, ...], as_json: bool) -> None:
     """Print the ledger of claims, or some of them: verdict, what was measured, and with which interval."""
     from repligan.claims import ledger
 
-    for line in ledger.lines(ledger.read(Path("reports")), names):
+    found = ledger.read(Path("reports"))
+    lines = list(ledger.lines(found, names))
+    if as_json:
+        lines = [json.dumps([one for one in found.to_json()["claims"] if not names or one["id"] in names], indent=1)]
+    for line in lines:
         click.echo(line)
 
 
