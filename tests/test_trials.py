@@ -91,7 +91,7 @@ def test_a_table_a_row_with_a_column_a_seed(made: Path) -> None:
         assert note["real"]["fd_cnn_64"] < note["blurred"]["fd_cnn_64"]
         unexplained = {key for key in values if metric(key).label == key}
         assert not unexplained
-        walked = {"mix", "entangled", "entangled_random"}
+        walked = {"mix", "opposite", "opposite_random", "entangled", "entangled_random"}
         assert (values.keys() & walked) == (walked if variant == "published" else set())
     several = arrays(made / "evaluation" / "hard-labels.safetensors")[0]["fd_cnn_64"]
     assert (several[:, 0] != several[:, 1]).all()

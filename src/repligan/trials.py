@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
+from importlib import metadata
 from multiprocessing import parent_process
 from pathlib import Path
 from signal import SIGTERM
@@ -54,9 +54,16 @@ STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
 TRIALS = "trials.json"
 BLURRED = "blurred"
-OF_G = ("mix", "entangled", "entangled_random")  # scores of a latent space, one value a G
+OF_G = (
+    "mix",
+    "opposite",
+    "opposite_random",
+    "entangled",
+    "entangled_random",
+)  # scores of a latent space, one value a G
 MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
+version = cache(metadata.version)  # which reads all that a package says of itself
 
 
 def folder() -> Path:

@@ -11,6 +11,8 @@ from conftest import ROOT
 from small import rows_at
 
 from repligan.claims import rows
+from repligan.claims.ledger import lacking
+from repligan.claims.verdict import LEAST
 from repligan.compose import compose
 from repligan.core.errors import InputError
 from repligan.core.rows import checked, read_yaml
@@ -143,3 +145,14 @@ def test_every_rule_of_the_repository_is_registered_before_its_seeds() -> None:
     assert {name: one.rule for name, one in registered.items()} == {
         name: claim.rule_digest() for name, claim in claims.items()
     }
+
+
+def test_the_full_scale_lacks_nothing_that_a_verdict_takes(tmp_path: Path) -> None:
+    compose("full", tmp_path / "params.yaml", ROOT / "conf")
+    params, conf = load_params(tmp_path / "params.yaml"), ROOT / "conf"
+    claims, registered = rows.load(conf / "claims.yaml", params).claims, rows.registry(conf / "registered.yaml")
+    lacks = {name: lacking(claim, params, registered.get(name)) for name, claim in claims.items()}
+    assert {name: lack for name, lack in lacks.items() if lack} == {}
+    few = {row for claim in claims.values() for test in claim.deciding for row in test.rows
+           if params.rows[row].seeds < LEAST}  # fmt: skip
+    assert few == set()

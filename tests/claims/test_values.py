@@ -50,6 +50,8 @@ def test_parts_of_what_training_recorded(table: Table) -> None:
     change = values(table, EVEN, kind="change", metric="loss_D", before=[0.0, 0.5], after=[0.5, 1.0])
     varies = values(table, EVEN, kind="variation", metric="loss_D", part=[0, 1])
     assert [set(found.tolist()) for found in (during, change, varies)] == [{8.5}, {5.0}, {8.25**0.5 / 4.5}]
+    away = values(table, EVEN, kind="away", metric="loss_D", level=4.5, part=[0.0, 1.0])  # of 0 to 9, on both sides
+    assert set(away.tolist()) == {2.5}
     empty = values(table, EVEN, kind="during", metric="loss_D", part=[1.0, 1.0])
     assert set(empty.tolist()) == {9.0}
 

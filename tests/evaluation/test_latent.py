@@ -182,8 +182,9 @@ def scored(factors: dict[str, list[str]], num: int = NUM) -> dict[str, Any]:
 def test_values_are_those_behind_the_scores() -> None:
     scores, values = explored(FACTORS, num=30)
     nearer = {f"nearer {name}" for name in scores["arithmetic"]} - {"nearer stranger"}
-    assert values.keys() == {"shift", "factors_moved", "mix", "entangled", "entangled_random", *nearer}
-    assert {len(values[name]) for name in ("mix", "entangled", "entangled_random")} == {1}
+    of_G = {"mix", "opposite", "opposite_random", "entangled", "entangled_random"}
+    assert values.keys() == {"shift", "factors_moved", *of_G, *nearer}
+    assert {len(values[name]) for name in of_G} == {1}
     assert (len(values["shift"]), len(values["nearer A + B"])) == (DIM, 30)
     assert values["factors_moved"].mean().item() == pytest.approx(scores["factors_moved"]["mean"])
     apart = {name: row["distance"]["mean"] for name, row in scores["arithmetic"].items()}
@@ -243,14 +244,14 @@ def test_without_factors_there_are_distances_only(scores: dict[str, Any]) -> Non
 
 
 class Panes(nn.Module):
-    """z [S, B, 4] -> grey images: each quarter is as bright as a sum of components, weighed by a row of `weights`."""
+    """z [S, B, 4] -> grey images: each quarter is `of` a sum of components, weighed by a row of `weights`."""
 
-    def __init__(self, weights: torch.Tensor):
+    def __init__(self, weights: torch.Tensor, of: Callable[[torch.Tensor], torch.Tensor] = lambda z: 0.1 * z):
         super().__init__()
-        self.weights = weights
+        self.weights, self.of = weights, of
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        bright = (0.1 * z @ self.weights.T).clamp(-1, 1)
+        bright = self.of(z @ self.weights.T).clamp(-1, 1)
         quarters = bright.reshape(*z.shape[:2], 1, 2, 2)
         return quarters.repeat_interleave(4, dim=3).repeat_interleave(4, dim=4)
 
@@ -275,6 +276,32 @@ def test_components_are_entangled_where_each_moves_several_factors(weights: torc
     assert values["entangled_random"].tolist() == [1.0]  # a random direction does, whatever the components are
     assert set(values["factors_moved"].tolist()) == ({4.0} if entangled else {1.0})
     assert not any(name.startswith("entangled") for name in scores)
+
+
+@pytest.mark.parametrize(
+    ("of", "opposite"), [(lambda z: 0.1 * z, -1), (lambda z: 0.1 * z.abs(), 1)], ids=["linear", "even"]
+)
+def test_the_other_way_does_the_opposite_where_G_is_linear(
+    of: Callable[[torch.Tensor], torch.Tensor], opposite: float
+) -> None:
+    _, values = explored({}, 200, Panes(APART, of), FourEyes())
+    assert values["opposite"].item() == pytest.approx(opposite)
+    assert values["opposite_random"].item() == pytest.approx(0.5, abs=0.1)  # both ways lead away from here
+
+
+def test_of_two_parts_that_change_together_and_apart_the_larger_decides() -> None:
+    """Each component moves two quarters up and down, and two up either way."""
+
+    def mixed(z: torch.Tensor) -> torch.Tensor:
+        return torch.cat([0.1 * z[..., :2], 0.05 * z[..., 2:].abs()], dim=-1)
+
+    _, values = explored({}, 200, Panes(torch.ones(DIM, DIM), mixed), FourEyes())
+    assert -1 < values["opposite"].item() < -0.2
+
+
+def test_what_changes_nothing_is_neither_the_same_nor_the_opposite() -> None:
+    _, values = explored({}, 200)
+    assert values["opposite"].item() == -1 / DIM  # only the first component of Lamp does anything
 
 
 def test_of_one_factor_nothing_is_entangled() -> None:

@@ -26,11 +26,11 @@ def distances(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
 
 
 def test_by_hand() -> None:
-    """Radii of real: 1, 1, 1, 8; of gen: 29.5 twice. 0.5 lies around 0 and 1; 30 around none."""
+    """Radii of real: 1, 1, 1, 8; of gen: 29.5 twice. 0.5 lies around 0 and 1; 30 around none, beyond all of them."""
     real, gen = line(0, 1, 2, 10), line(0.5, 30)
     assert radii(real, 1).tolist() == [1, 1, 1, 8]
     assert radii(real, 3).tolist() == [10, 9, 8, 10]
-    assert prdc(gen, real, k=1) == {"precision": 0.5, "recall": 1, "density": 1, "coverage": 0.5}
+    assert prdc(gen, real, k=1) == {"precision": 0.5, "recall": 1, "density": 1, "coverage": 0.5, "outlying": 0.5}
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -53,6 +53,8 @@ def test_density_and_coverage_against_all_distances(k: int) -> None:
     assert found["density"] == within.sum() / (k * len(gen))
     assert found["coverage"] == within.any(axis=0).mean()
     assert 0.1 < found["coverage"] < 1
+    far = np.sort(distances(gen, real), axis=1)[:, k - 1]
+    assert found["outlying"] == (far >= np.sort(around)[-10]).mean() > 0.05
     np.testing.assert_allclose(radii(real, k).numpy(), around, rtol=1e-6)
 
 
@@ -60,7 +62,9 @@ def test_copies_are_exact() -> None:
     """Each copy lies on the radius of the k whose k-th neighbour it is: one rounding error and density is not 1.2."""
     real = drawn(500, 64, 0) + 100
     copies = real[torch.from_numpy(np.random.default_rng(0).permutation(500))]
-    assert prdc(copies, real, 5) == {"precision": 1, "recall": 1, "density": 1.2, "coverage": 1}
+    found = prdc(copies, real, 5)
+    assert found.pop("outlying") < 0.05  # a copy has one neighbour more, at 0
+    assert found == {"precision": 1, "recall": 1, "density": 1.2, "coverage": 1}
     assert nearest(copies, real).tolist() == [0] * 500
 
 
@@ -123,6 +127,7 @@ TOLERANCE = {
     "recall": 0.035,
     "density": 0.15,
     "coverage": 0.04,
+    "outlying": 0.02,
     "memorised": 0.08,
     "modes": 0,
     "class_tv": 0.02,
@@ -130,8 +135,8 @@ TOLERANCE = {
 }
 MOVES = {
     "fresh": "",
-    "blur": "fd+ kid+ precision+ recall- density+ memorised+",
-    "noise": "fd+ kid+ precision- recall+ density- coverage- classifier_score-",
+    "blur": "fd+ kid+ precision+ recall- density+ outlying- memorised+",
+    "noise": "fd+ kid+ precision- recall+ density- coverage- outlying+ classifier_score-",
     "dropped class": "fd+ kid+ recall- coverage- modes- class_tv+ classifier_score-",
     "each twice": "recall- coverage-",
     "copies": "memorised+",

@@ -1,15 +1,24 @@
-"""Machines that train and measure a tiny toy and a tiny image GAN for real, each in a store of its own."""
+"""Machines that train and measure a tiny toy and a tiny image GAN for real, each in a store of its own, and judge them.
+
+Their toy trains STACK seeds as one trial, inside `small_stacks`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import pytest
 import torch
 
-from repligan import goldens
-from repligan.core.files import whole_dir, write_json
+from repligan import goldens, trials
+from repligan.claims import ledger
+from repligan.claims.rows import Claims, Registered
+from repligan.claims.values import Table
+from repligan.core.files import array_bytes, whole_dir, write_bytes, write_json
 from repligan.core.rows import read_yaml
 from repligan.data.arrays import preprocess
 from repligan.data.download import fetch
@@ -23,6 +32,32 @@ from repligan.trials import Workshop
 
 STACK = 3  # seeds of a toy in one trial, here
 NAMES = {"even": "even", "dcgan": "small"}
+BUDGET = {"steps": 1, "batch": 1, "lr": 0.1}
+CLAIMS = {
+    "toy": ({"kind": "during", "metric": "loss_D", "part": [0.5, 1.0]}, {"experiment": "even"}, {"by": "mean"}),
+    "yes": ({"kind": "snapshot", "metric": "all_even"}, {"experiment": "even"}, {}),
+    "images": ({"kind": "snapshot", "metric": "luma"}, {"experiment": "dcgan", "variant": "other"}, {}),
+    "real": ({"kind": "snapshot", "metric": "fd"}, {"experiment": "dcgan", "variant": "other"},
+             {"against": "real", "relation": "ratio"}),
+}  # fmt: skip
+
+
+@contextmanager
+def small_stacks() -> Iterator[None]:
+    """Train toys in stacks of STACK seeds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "STACK", STACK)
+        yield
+
+
+def claims() -> Claims:
+    """A claim about each kind of value."""
+    found = {}
+    for name, (value, row, more) in CLAIMS.items():
+        rule = {"kind": "share", "most": 0.9} if name == "yes" else {"kind": "below", "than": 0.5}
+        test = {"label": name, "value": value, "row": row, "rule": rule, **more}
+        found[name] = {"source": "", "place": "", "says": name, "needs": "smoke", "tests": [test]}
+    return Claims.model_validate({"budgets": dict.fromkeys(NAMES, BUDGET), "claims": found})
 
 
 def rows(first: int = 0, stacks: int = 1, images: int = 2, keep_weights: int = 1) -> Params:
@@ -107,6 +142,15 @@ class Machine:
                 metrics = shop.write_evaluation(name, runs, out)
             write_json(self.data / "metrics" / f"{name}.json", metrics)
         return done
+
+    def judge(self) -> ledger.Ledger:
+        """Write claims.json and how the evidence grew, as the stage `claims` does, from what is measured."""
+        asked = claims()
+        rules = {name: Registered(rule=one.rule_digest(), seeds=0) for name, one in asked.claims.items()}
+        found, grown = ledger.ledger(self.params, asked, rules, Table(self.data / "evaluations"))
+        write_bytes(self.data / "claims" / "values.safetensors", array_bytes(grown))
+        write_json(self.data / "claims" / "claims.json", found.to_json())
+        return found
 
     def with_rows(self, params: Params) -> Machine:
         """The same with other rows."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from machine import STACK, Machine, data, rows
+from machine import CLAIMS, Machine, data, rows, small_stacks
 from safetensors.numpy import load, save
 
-from repligan import cli, trials
+from repligan import cli
+from repligan.claims.verdict import OPEN
 from repligan.core.errors import InputError
 from repligan.core.files import array_bytes, tree_digest
 from repligan.store import Store
@@ -23,9 +24,8 @@ from repligan.tools import evidence
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_stacks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "STACK", STACK)
+def stacks() -> Iterator[None]:
+    with small_stacks():
         yield
 
 
@@ -59,7 +59,7 @@ def take(machine: Machine, *files: Path) -> list[str]:
 
 
 def outputs(machine: Machine) -> dict[str, str]:
-    return {kind: tree_digest(machine.data / kind, "**/*.*") for kind in ("runs", "evaluations", "metrics")}
+    return {kind: tree_digest(machine.data / kind, "**/*.*") for kind in ("runs", "evaluations", "metrics", "claims")}
 
 
 def entries(machine: Machine) -> set[str]:
@@ -106,7 +106,14 @@ def test_four_machines_give_the_bytes_of_one(files: list[Path], empty: Machine, 
         "train even seed 0-2", "measure even seed 0-2", "train dcgan seed 0", "measure dcgan seed 0",
     ]  # fmt: skip
     assert len(everything) - len(done) == 2 * 11
+    judged = [machine.judge() for machine in (empty, undisturbed)]
     assert outputs(empty) == outputs(undisturbed)
+    claims_json = [(machine.data / "claims" / "claims.json").read_bytes() for machine in (empty, undisturbed)]
+    assert claims_json[0] == claims_json[1]
+    counts = {name: [test.num for test in entry.tested.values()] for name, entry in judged[0].by_name.items()}
+    assert counts == {"toy": [12], "yes": [12], "images": [8], "real": [8]}  # of all four machines
+    assert {entry.verdict for entry in judged[0].claims} - {OPEN}
+    assert counts.keys() == CLAIMS.keys()
     assert max(file.stat().st_size for file in files) < 60_000
 
 

@@ -53,6 +53,14 @@ class During(_Of):
     part: Part
 
 
+class Away(_Of):
+    """How far what training recorded stays from `level` either way: the mean distance, for each seed, over a `part`."""
+
+    kind: Literal["away"]
+    level: Finite
+    part: Part
+
+
 class Change(_Of):
     """How much the mean of what training recorded moves from one part of it to another."""
 
@@ -116,7 +124,7 @@ class Within(Strict):
         return self
 
 
-Value = Snapshot | During | Change | Variation | Settles | Progress
+Value = Snapshot | During | Away | Change | Variation | Settles | Progress
 Rule = Share | Above | Below | Within
 
 
@@ -168,7 +176,7 @@ class ClaimTest(Strict):
     def range(self) -> tuple[float, float] | None:
         """Between what its values, or their differences, can lie; None where nothing is known."""
         known, value = BY_NAME.get(self.value.metric), self.value
-        is_of_other_units = isinstance(value, Settles | Progress | Variation) or getattr(value, "over", None)
+        is_of_other_units = isinstance(value, Settles | Progress | Variation | Away) or getattr(value, "over", None)
         if known is None or known.low is None or known.high is None or is_of_other_units or self.relation == "ratio":
             return None
         width = (known.high - known.low) * (2 if isinstance(value, Change) and self.against else 1)

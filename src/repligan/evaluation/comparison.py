@@ -125,6 +125,7 @@ class Comparison:
             "recall": near["recall"],
             "density": near["density"],
             "covered": near["coverage"],
+            "outlying": near["outlying"],
             "copied": memorised(side.copied, self.heldout),
             "luma": float(side.luma[:, 0].mean()),
             "dark": float((side.luma[:, 1] < np.quantile(real.half.luma[:, 1].numpy(), DARK)).double().mean()),

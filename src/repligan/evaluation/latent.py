@@ -7,6 +7,7 @@ White 2016, "Sampling generative networks", section 2.1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,10 @@ def scores(G: torch.nn.Module, noise: Noise, walk: Walk, comparison: Comparison)
 
     Values, float64: "shift" and "factors_moved" of each component; "nearer <operation>" of each pair of latents, how
     much nearer the result's image is to both parents' than a stranger's. Of this G, [1]: "mix", the mean over pairs of
-    how much nearer A + B is to the parent that it is less like; "entangled", the share of components that move two
-    or more factors, and "entangled_random", the same of random directions of equal length.
+    how much nearer A + B is to the parent that it is less like; "opposite", how alike the changes are when a component
+    moves one way and the other from its middle (mean cosine), and "opposite_random", those to two random images;
+    "entangled", the share of components that move two or more factors, and "entangled_random", the same of random
+    directions of equal length.
     """
     found, values = _components(G, noise, walk, comparison)
     table, nearer = _arithmetic(G, noise, walk, comparison)
@@ -96,32 +99,49 @@ def _components(
 
     A shift of 1 is the mean distance between the images of two independent z.
     """
-    z = fixed_z(noise, 0, walk.num, "moved_z")[0]
-    stranger = _seen(G, fixed_z(noise, 0, walk.num, "stranger_z")[0], comparison)
-    unit = float(_distance(_seen(G, z, comparison), stranger).mean()) or 1.0  # 0: a G of one image
-    moves, shifts, counts, by_chance = [], [], [], []
+    z, strangers = (fixed_z(noise, 0, walk.num, name)[0] for name in ("moved_z", "stranger_z"))
+    here, there = (_seen(G, one, comparison) for one in (z, strangers))
+    unit = float(_distance(here, there).mean()) or 1.0  # 0: a G of one image
+    shifts, moved, opposed, by_chance = [], [], [], []
     progress = Progress("exploring components", noise.dim)
-
-    def changed(ends: torch.Tensor) -> tuple[Features, Features, list[float]]:
-        low, high = (_seen(G, end, comparison) for end in ends.unbind(1))
-        return low, high, (low.values != high.values).double().mean(dim=0).tolist() if comparison.factors else []
-
     for component in range(noise.dim):
-        low, high, moved = changed(traverse(z, component, walk.reach, 2))
-        shift = float(_distance(low, high).mean() / unit)
-        moves.append({"shift": shift} | dict(zip(comparison.factors, moved, strict=True)))
-        shifts.append(shift)
-        counts.append(sum(share >= MOVED for share in moved))
+        low, middle, high = (_seen(G, one, comparison) for one in traverse(z, component, walk.reach, 3).unbind(1))
+        shifts.append(float(_distance(low, high).mean() / unit))
+        moved.append(_moved(low, high, comparison))
+        opposed.append(_cosine(middle, low, high).mean())
         if comparison.factors:
-            by_chance.append(sum(share >= MOVED for share in changed(_elsewhere(z, component, walk.reach))[2]))
+            low, high = (_seen(G, end, comparison) for end in _elsewhere(z, component, walk.reach).unbind(1))
+            by_chance.append(_moved(low, high, comparison))
         progress(component + 1)
-    values = {"shift": np.array(shifts)}
+    elsewhere = there[torch.arange(walk.num).roll(1)]
+    values = {
+        "shift": np.array(shifts),
+        "opposite": np.mean(opposed, keepdims=True),
+        "opposite_random": _cosine(here, there, elsewhere).mean(keepdims=True),
+    }
     if comparison.factors:
-        values |= {"factors_moved": np.array(counts, float)}
-        for name, found in (("entangled", counts), ("entangled_random", by_chance)):
-            values[name] = np.array([np.mean([count >= 2 for count in found])])
-    table = {"moves": moves, **{key: interval(one) for key, one in values.items() if not key.startswith("entangled")}}
-    return table, {key: torch.from_numpy(one) for key, one in values.items()}
+        values |= _entangled(moved, by_chance)
+    table: dict[str, Any] = {"moves": [{"shift": one, **more} for one, more in zip(shifts, moved, strict=True)]}
+    table |= {name: interval(values[name]) for name in ("shift", "factors_moved") if name in values}
+    return table, {name: torch.from_numpy(one) for name, one in values.items()}
+
+
+def _moved(low: Features, high: Features, comparison: Comparison) -> dict[str, float]:
+    """factor -> share of latents whose factor is another at the other end; nothing where no factor is known."""
+    if not comparison.factors:
+        return {}
+    shares = (low.values != high.values).double().mean(dim=0).tolist()
+    return dict(zip(comparison.factors, shares, strict=True))
+
+
+def _entangled(moved: Sequence[dict[str, float]], by_chance: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """How many factors each component moves, and which share of components and of random directions several."""
+    counts, chance = ([sum(share >= MOVED for share in one.values()) for one in each] for each in (moved, by_chance))
+    return {
+        "factors_moved": np.array(counts, float),
+        "entangled": np.array([np.mean([count >= 2 for count in counts])]),
+        "entangled_random": np.array([np.mean([count >= 2 for count in chance])]),
+    }
 
 
 def _elsewhere(z: torch.Tensor, component: int, reach: float) -> torch.Tensor:
@@ -160,6 +180,13 @@ def _arithmetic(
 
 def _seen(G: torch.nn.Module, z: torch.Tensor, comparison: Comparison) -> Features:
     return extract(comparison.net, render(G, z).numpy())
+
+
+def _cosine(middle: Features, one: Features, other: Features) -> np.ndarray:
+    """[N]: how alike the changes from `middle` to `one` and to `other` are, 1 to -1; 0 where nothing changes."""
+    a, b = (side.features.double() - middle.features.double() for side in (one, other))
+    product, sizes = (a * b).sum(dim=1).numpy(), (a.square().sum(dim=1) * b.square().sum(dim=1)).numpy() ** 0.5
+    return np.divide(product, sizes, out=np.zeros_like(product), where=sizes > 0)
 
 
 def _distance(a: Features, b: Features) -> torch.Tensor:

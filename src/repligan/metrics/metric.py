@@ -74,6 +74,7 @@ KNOWN = (
     _share("recall", "recall: real images among generated ones", "up"),
     Metric("density", "density of real images around generated ones (real: about 1)", better="up"),
     _share("covered", "coverage: real images with a generated one near", "up"),
+    _share("outlying", "images as far from real ones as the outermost 5 % of these"),
     _share("copied", "nearer to a training image than 95 % of held-out ones", "down"),
     Metric("luma", "mean luminance, 0 to 1", high=1.0, alone=True),
     _share("dark", "images whose middle is darker than nine of ten real ones'"),
@@ -100,6 +101,11 @@ KNOWN = (
     Metric("shift", "shift by one component, end to end"),
     Metric("factors_moved", "factors that one component moves"),
     Metric("mix", "how much nearer A + B is to its less like parent than a stranger", low=None),
+    Metric(
+        "opposite", "what a component of z does one way against the other (cosine; -1: the opposite, 1: the same)",
+        low=-1.0, high=1.0,
+    ),
+    Metric("opposite_random", "the same of the ways to two random images (cosine)", low=-1.0, high=1.0),
     _share("entangled", "components of z that move two or more factors"),
     _share("entangled_random", "random directions that move two or more factors"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the nearest neighbours of features say: precision, recall, density, coverage and copies.
+"""What the nearest neighbours of features say: precision, recall, density, coverage, outliers and copies.
 
 Features are rounded to a grid on which every squared distance is an integer below 2^53, so that float64 products
 give it exactly, whatever the order of their sums: duplicates lie at 0, d(x, y) is d(y, x), and neither chunks,
@@ -18,6 +18,7 @@ from repligan.metrics.frechet import centre, product, root
 
 CHUNK = 500  # rows of a distance matrix in memory at a time
 ENTRIES = 2**24  # of such a chunk, at most: of many columns fewer rows, 134 MB
+OUTER = 0.05  # share of real images that count as outliers
 STEPS = 24  # norms on the grid are at most 2^STEPS, hence squared distances 2^(2 STEPS + 2)
 
 
@@ -44,11 +45,12 @@ class Grid(NamedTuple):
 def prdc(
     gen: torch.Tensor, real: torch.Tensor, k: int = 5, real_radii: torch.Tensor | None = None, chunk: int = CHUNK
 ) -> dict[str, float]:
-    """precision, recall, density, coverage of features gen [N, d] and real [M, d]; all but density in 0..1.
+    """precision, recall, density, coverage, outlying of features gen [N, d] and real [M, d]; all but density in 0..1.
 
     precision: share of gen within the distance of some real image to its k-th nearest other real image; recall:
     the same with the sides exchanged (Kynkaanniemi et al. 2019). density: of how many real images gen lies
     within that distance, over k; coverage: share of real images with gen within theirs (Naeem et al. 2020).
+    outlying: share of gen whose k-th nearest real image is as far as that of the outermost OUTER of the real images.
     "Within" includes the distance itself. `real_radii`: what radii(real, k) gave, to save the time.
     Raises ValueError unless both sides have more than k finite rows.
     """
@@ -56,12 +58,14 @@ def prdc(
     x, y = grid.on(gen), grid.on(real)
     around_real = grid.squares(radii(real, k, chunk) if real_radii is None else real_radii)
     around_gen = _kth(x, k, chunk)
-    precise = dense = 0
+    far = around_real.sort().values[-max(1, round(OUTER * len(y)))]
+    precise = dense = outlying = 0
     covered = recalled = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     for start, squares in _squares(x, y, chunk):
         within = squares <= around_real
         precise += int(within.any(dim=1).sum())
         dense += int(within.sum())
+        outlying += int(((squares < far).sum(dim=1) < k).sum())
         covered = covered | within.any(dim=0)
         recalled = recalled | (squares <= around_gen[start : start + len(squares), None]).any(dim=0)
     return {
@@ -69,6 +73,7 @@ def prdc(
         "recall": int(recalled.sum()) / len(y),
         "density": dense / (k * len(x)),
         "coverage": int(covered.sum()) / len(y),
+        "outlying": outlying / len(x),
     }
 
 

@@ -19,8 +19,8 @@ from repligan.core.randomness import rng
 from repligan.metrics import anytime
 
 MARKS = ("<!-- tables of python -m repligan.tools.simulate -->", "<!-- end of tables -->")
-CLAIMS = 24
-ALPHAS = (0.05, 0.05 / CLAIMS)  # of one claim alone, and of one in the ledger
+CLAIMS = 24  # of a ledger of about the size of ours
+ALPHAS = (0.05, 0.05 / CLAIMS)  # of one claim alone, and of one in such a ledger
 FIRST, LAST, LAST_OF_SHARES = 8, 100, 1000  # seeds: one looks at every number from FIRST on
 AT = (8, 16, 24, 100, 1000)
 REPETITIONS, OF_WIDTHS = 10_000, 25
