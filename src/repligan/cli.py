@@ -434,14 +434,15 @@ def import_trials(files: tuple[Path, ...], params: Path) -> None:
 
 
 @main.command(epilog="Example: repligan audit --trials 20 --seed 7")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option("--trials", "count", type=click.IntRange(1), help="How many trials; 10 unless said otherwise.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="As many as take about that long instead.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Which trials.")
 @params_option
-def audit(count: int | None, minutes: float | None, seed: int, params: Path) -> None:
+def audit(files: tuple[Path, ...], count: int | None, minutes: float | None, seed: int, params: Path) -> None:
     """Train and measure trials that chance picks again, and compare their weights and values bit for bit.
 
-    The exit code is 1 if one differs.
+    Those of the ledger here, or of FILEs that `repligan trials export` wrote. The exit code is 1 if one differs.
     """
     loaded = load(params)
     runtime.apply(loaded.runtime)
@@ -450,7 +451,10 @@ def audit(count: int | None, minutes: float | None, seed: int, params: Path) -> 
     from repligan.tools import audit as auditing
     from repligan.trials import folder
 
-    found = auditing.records(loaded, Path("data"), Store(folder()))
+    store = Store(folder())
+    found = (
+        auditing.told(loaded, Path("data"), store, files) if files else auditing.records(loaded, Path("data"), store)
+    )
     chosen = auditing.chosen(found, count, minutes, seed)
     click.echo(auditing.announcement(found, chosen, seed))
     differing = auditing.audit(chosen)

@@ -19,6 +19,7 @@ from repligan.core.files import array_bytes, arrays
 from repligan.engines import ThisProcess
 from repligan.store import Store
 from repligan.tools import audit as auditing
+from repligan.tools import evidence
 from repligan.tools.audit import Record, audit, chosen, conclusion, missed, picked, records
 from repligan.trials import TRIALS
 
@@ -65,16 +66,16 @@ def test_what_was_trained_here_agrees(found: list[Record]) -> None:
     ],
 )
 def test_a_value_that_is_one_bit_off_is_found(found: list[Record], row: str, column: int, trial: str, key: str) -> None:
-    table = next(one.table for one in found if str(one.trial) == trial)
+    table = next(one.values for one in found if str(one.trial) == trial)
     values, note = arrays(table)
     forged = values[key].copy()
     forged[-1, column] = np.nextafter(forged[-1, column], forged.dtype.type(9))
     table.write_bytes(array_bytes(values | {key: forged}, note))
-    assert again([one for one in found if one.table == table]) == {trial: [key]}
+    assert again([one for one in found if one.values == table]) == {trial: [key]}
 
 
 def test_weights_with_another_hash_are_found(machine: Machine, found: list[Record]) -> None:
-    folder = found[0].table.parents[2]
+    folder = found[0].values.parents[2]
     file = folder / "runs" / "dcgan" / TRIALS
     listed = json.loads(file.read_text())
     listed[2]["weights"]["step_00000003.safetensors"] = "0" * 64
@@ -135,3 +136,20 @@ def test_the_command(machine: Machine, tmp_path: Path, monkeypatch: pytest.Monke
     shown = CliRunner().invoke(cli.main, ["audit", "--trials", "7"])
     assert shown.exit_code == 2
     assert "data/evaluations/even/published.safetensors: damaged" in shown.output
+
+
+def test_files_of_others_are_audited_too(machine: Machine, tmp_path: Path) -> None:
+    """As they are, and with a value and with weights that are not what a training here gives."""
+    file = tmp_path / "all.trials"
+    evidence.export(machine.params, machine.data, machine.store, [], file)
+    told = auditing.told(machine.params, machine.data, machine.store, [file])
+    assert [str(one.trial) for one in told] == [
+        str(one.trial) for one in records(machine.params, machine.data, machine.store)
+    ]
+    assert again(told) == {}
+    one = told[2].values
+    assert isinstance(one, evidence.Told)
+    for part, name in (("training", "step_00000003.safetensors"), ("measuring", "stats.safetensors")):
+        files = getattr(one.made, part).files | {name: "0" * 64}
+        made = one.made.model_copy(update={part: getattr(one.made, part).model_copy(update={"files": files})})
+        assert again([replace(told[2], values=replace(one, made=made))]) == {str(one.trial): [name]}

@@ -25,8 +25,10 @@ from repligan.engines import Engine, Job, LocalProcesses
 from repligan.evaluation.tables import joined, values
 from repligan.params import Params
 from repligan.store import Entry, Store
+from repligan.tools import evidence
+from repligan.tools.evidence import Told
 from repligan.tools.plan import duration
-from repligan.trials import HISTORY, Trial, Workshop, others, result_of
+from repligan.trials import HISTORY, STATS, Trial, Workshop, digests, others, result_of
 
 TRIALS = 10  # looked at, unless said otherwise
 SHARES = (0.01, 0.05, 0.1, 0.2)  # of wrong trials, for which the odds are said
@@ -34,12 +36,15 @@ SHARES = (0.01, 0.05, 0.1, 0.2)  # of wrong trials, for which the odds are said
 
 @dataclass(frozen=True)
 class Record:
-    """What is recorded of a trial: the sha256 of its weights, where its row's values are, the seconds it once took."""
+    """What is recorded of a trial: the sha256 of its weights, where its row's values are, the seconds it once took.
+
+    The values are in its row's table, or those that a file tells.
+    """
 
     workshop: Workshop
     trial: Trial
     weights: Mapping[str, str]
-    table: Path
+    values: Path | Told
     seconds: float | None
 
 
@@ -53,6 +58,17 @@ def records(params: Params, data: Path, store: Store) -> list[Record]:
             table = tables / f"{trial.row.variant}.safetensors"
             found.append(Record(workshop, trial, weights, table, _seconds(workshop, trial, weights)))
     return found
+
+
+def told(params: Params, data: Path, store: Store, files: Sequence[Path]) -> list[Record]:
+    """All trials of files that `repligan trials export` wrote, whoever made them, in their order.
+
+    Raises InputError where a file is damaged, or this machine would make a trial otherwise.
+    """
+    return [
+        Record(shop, one.trial, one.made.training.files, one, float(one.made.training.notes.get("seconds", 0)))
+        for shop, one in evidence.of_this_machine(params, data, store, files)
+    ]
 
 
 def _seconds(workshop: Workshop, trial: Trial, weights: Mapping[str, str]) -> float | None:
@@ -116,11 +132,21 @@ def _make(workshop: Workshop, trial: Trial, alone: bool = False) -> tuple[Entry,
 
 def differences(record: Record, trained: Entry, measured: Entry) -> list[str]:
     """The weights and values of a trial that are not as recorded."""
+    if isinstance(record.values, Told):
+        made = record.values.made
+        return others(made.training.files, digests(trained)) + others(
+            _values(made.measuring.files), _values(digests(measured))
+        )
     weights = {name: one for name, one in trained.files.items() if name != HISTORY}
-    table, _ = arrays(record.table)
+    table, _ = arrays(record.values)
     return others(record.weights, weights) + differing_values(
         table, record.trial, columns(record.trial, trained, measured)
     )
+
+
+def _values(files: Mapping[str, str]) -> dict[str, str]:
+    """Of a measurement's files those that every trial has: pictures and walks are kept of some only."""
+    return {name: one for name, one in files.items() if name == STATS}
 
 
 def columns(trial: Trial, trained: Entry, measured: Entry) -> dict[str, np.ndarray]:

@@ -141,6 +141,22 @@ def take(params: Params, data: Path, store: Store, files: Sequence[Path]) -> lis
     leaves a gap in the seeds of its row, or differs from the same trial in another file or in the store. One in the
     store that differs is set aside, since nobody can say which of them is right.
     """
+    pairs = of_this_machine(params, data, store, files)
+    told, shops = [one for _, one in pairs], {one.trial.row: shop for shop, one in pairs}
+    for row, workshop in shops.items():
+        _refuse_unfit(workshop, [one for one in told if one.trial.row == row])
+    new = _new(told, store)
+    for one, made in new:
+        here = {name: one.content[digest] for name, digest in made.files.items() if digest in one.content}
+        store.put(made.key, here, {name: made.files[name] for name in made.files.keys() - here.keys()}, made.notes)
+    return [_counted(row, told, [one for one, _ in new]) for row in shops]
+
+
+def of_this_machine(params: Params, data: Path, store: Store, files: Sequence[Path]) -> list[tuple[Workshop, Told]]:
+    """The trials of `files`, each once, and what would make them here.
+
+    Raises InputError where a file is damaged, two differ in a trial, or a trial is none of params.yaml's on this machine.
+    """
     told: dict[tuple[RowId, range], Told] = {}
     for file in files:
         for one in _read(file, params):
@@ -150,13 +166,7 @@ def take(params: Params, data: Path, store: Store, files: Sequence[Path]) -> lis
     shops = {row: _workshop(params, data, row, store) for row in dict.fromkeys(row for row, _ in told)}
     for one in told.values():
         _refuse_other_key(one, shops[one.trial.row])
-    for row, workshop in shops.items():
-        _refuse_unfit(workshop, [one for one in told.values() if one.trial.row == row])
-    new = _new(list(told.values()), store)
-    for one, made in new:
-        here = {name: one.content[digest] for name, digest in made.files.items() if digest in one.content}
-        store.put(made.key, here, {name: made.files[name] for name in made.files.keys() - here.keys()}, made.notes)
-    return [_counted(row, list(told.values()), [one for one, _ in new]) for row in shops]
+    return [(shops[one.trial.row], one) for one in told.values()]
 
 
 def _counted(row: RowId, told: Sequence[Told], new: Sequence[Told]) -> str:
