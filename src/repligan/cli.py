@@ -433,6 +433,21 @@ def import_trials(files: tuple[Path, ...], params: Path) -> None:
         click.echo(line)
 
 
+@main.command(epilog="Example: repligan publish")
+@params_option
+def publish(params: Path) -> None:
+    """Write what this scale found to published/SCALE, to be committed: ledger, metrics, all trials, pictures."""
+    loaded = load(params)
+    runtime.apply(loaded.runtime)
+
+    from repligan.store import Store
+    from repligan.tools import publish as publishing
+    from repligan.trials import folder
+
+    for line in publishing.publish(Path(), loaded, Store(folder()), Path("published") / loaded.scale):
+        click.echo(line)
+
+
 @main.command(epilog="Example: repligan audit --trials 20 --seed 7")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @click.option("--trials", "count", type=click.IntRange(1), help="How many trials; 10 unless said otherwise.")

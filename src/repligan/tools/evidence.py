@@ -86,7 +86,7 @@ def export(params: Params, data: Path, store: Store, rows: Sequence[str], out: P
     chosen = [pick(known, "rows", name) for name in rows] or list(params.rows)
     trials, content, lines = [], dict[str, bytes](), []
     for row in chosen:
-        found = list(_finished(_workshop(params, data, row, store), row, content))
+        found = list(finished(params, data, row, store, content))
         trials += found
         lines.append(f"{row}: {len(found)} of {len(list(trials_of(row, params.rows[row])))} trials")
         if sum(map(len, content.values())) > LARGEST:
@@ -105,8 +105,9 @@ def _workshop(params: Params, data: Path, row: RowId, store: Store) -> Workshop:
     return Workshop(params, existing(data / "processed" / dataset), existing(data / "reference" / dataset), store)
 
 
-def _finished(workshop: Workshop, row: RowId, content: dict[str, bytes]) -> Iterator[Finished]:
+def finished(params: Params, data: Path, row: RowId, store: Store, content: dict[str, bytes]) -> Iterator[Finished]:
     """The trials of a row that are trained and measured; adds what travels to `content`."""
+    workshop = _workshop(params, data, row, store)
     for trial in trials_of(row, workshop.params.rows[row]):
         trained = workshop.store.find(workshop.training_key(trial))
         measured = trained and workshop.store.find(_measuring_key(workshop, trial, trained.files))
@@ -155,7 +156,7 @@ def take(params: Params, data: Path, store: Store, files: Sequence[Path]) -> lis
 def of_this_machine(params: Params, data: Path, store: Store, files: Sequence[Path]) -> list[tuple[Workshop, Told]]:
     """The trials of `files`, each once, and what would make them here.
 
-    Raises InputError where a file is damaged, two differ in a trial, or a trial is none of params.yaml's on this machine.
+    Raises InputError where a file is damaged, two differ in a trial, or this machine would make a trial otherwise.
     """
     told: dict[tuple[RowId, range], Told] = {}
     for file in files:

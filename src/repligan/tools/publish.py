@@ -1,0 +1,82 @@
+"""What a scale found, as a folder to be committed: for readers who will not run it, and for whoever checks it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from repligan.core.errors import InputError
+from repligan.core.files import arrays, existing, write_bytes
+from repligan.params import Params
+from repligan.reporting.pictures import picture
+from repligan.store import Store
+from repligan.tools import evidence
+from repligan.trials import HISTORY
+
+LARGEST = 10**6  # bytes of a file, so that it may be committed
+CARRIED = ("params.yaml", "reports/claims.json")
+
+
+def publish(root: Path, params: Params, store: Store, out: Path) -> Iterator[str]:
+    """Write `out`: params.yaml, the ledger, metrics, a table of all trials, the trials themselves, and pictures.
+
+    The trials of toys stay out: they are those of the laptop scale, and large. Says in lines what was written. Raises
+    InputError where the pipeline has not ended at this scale, or a file would be too large to be committed.
+    """
+    content = {Path(name).name: existing(root / name).read_bytes() for name in CARRIED}
+    for name in params.experiments:
+        metrics = existing(root / "reports" / "metrics" / f"{name}.json")
+        content[f"metrics/{name}.json"] = metrics.read_bytes()
+        content[f"pictures/{name}.png"] = _last(root / "data" / "evaluations" / name / "pictures.safetensors")
+    content["trials.csv"] = _table(list(_trials(root, params, store)))
+    for name in params.experiments:
+        rows = [str(row) for row in params.rows_of(name)]
+        if not params.published(name).stacked:
+            evidence.export(params, root / "data", store, rows, out / f"{name}.trials")
+            yield f"{name}: {(out / f'{name}.trials').stat().st_size:,} bytes of trials"
+    for name, one in content.items():
+        write_bytes(out / name, one)
+    if large := [path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size > LARGEST]:
+        raise InputError(f"{large[0]}: found {large[0].stat().st_size:,} bytes; allowed: {LARGEST:,} to be committed")
+    yield f"{out}: {sum(1 for path in out.rglob('*') if path.is_file())} files; commit them"
+
+
+def _last(pictures: Path) -> bytes:
+    """The samples of the last snapshot, as a PNG at the size that they have."""
+    made = arrays(pictures)[0]
+    packed = io.BytesIO()
+    Image.fromarray(picture(made[max(made, key=int)])).save(packed, "png", optimize=True)
+    return packed.getvalue()
+
+
+def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]]:
+    """Of each finished trial: row, seeds, steps, seconds of training and measuring, CPU, sha256 of its last weights."""
+    for row in params.rows:
+        for one in evidence.finished(params, root / "data", row, store, {}):
+            weights = max(name for name in one.training.files if name != HISTORY)
+            yield {
+                "row": str(row),
+                "first_seed": one.seeds[0],
+                "last_seed": one.seeds[1] - 1,
+                "steps": params.rows[row].steps,
+                "seconds": one.training.notes.get("seconds"),
+                "measuring_seconds": one.measuring.notes.get("seconds"),
+                "threads": params.rows[row].threads,
+                "cpu": one.training.notes.get("environment", {}).get("cpu"),
+                "weights": one.training.files[weights],
+            }
+
+
+def _table(rows: list[dict[str, Any]]) -> bytes:
+    if not rows:
+        raise InputError("published: found no finished trial; allowed: a scale whose `dvc repro` has ended")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
