@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from browser import chromium, needs_chromium
 from conftest import ROOT
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from repligan.core import runtime
@@ -48,18 +50,14 @@ CHANGES: dict[str, dict[str, Any]] = {
         "batch": 3,
     },
     "bits1010, another schedule": {
-        "schedule": [
-            {"update": "D", "sees": ["real", "fresh_z"], "times": 2},
-            {"update": "G", "sees": ["same_z"]},
-        ]
+        "schedule": [{"update": "D", "sees": ["real", "fresh_z"], "times": 2}, {"update": "G", "sees": ["same_z"]}]
     },
 }
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>playground</title>
+PAGE = """<!doctype html><html lang="en"><head><title>playground</title><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root { color-scheme: light dark } body { font: 16px system-ui; margin: 1rem }</style><style>STYLE</style></head>
 <body><main><h1>Report</h1><h2>Playground</h2>HTML</main>
-<script type="application/json" id="playground-params">PARAMS</script><script type="module">SCRIPT</script></body>
-</html>"""
+<script type="application/json" id="playground-params">PARAMS</script><script type="module">SCRIPT</script></body>"""
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +133,22 @@ def weights(training: loop.Training) -> np.ndarray:
     return flat.t()[: len(training.seeds)].numpy()
 
 
-def by_browser(page: Page, config: dict[str, Any], seeds: range, steps: int) -> np.ndarray:
-    """The same by the playground."""
-    found = page.evaluate(
-        """([config, seeds, steps]) => seeds.map((seed) => {
+def trained(page: Page, config: dict[str, Any], seed: int, steps: int) -> list[Any]:
+    """By the playground: what the last step told, what is measured then, the weights of G and D."""
+    return page.evaluate(
+        """([config, seed, steps]) => {
              const training = new repliganPlayground.Training(config, seed);
              while (training.step < steps) training.train();
-             return [...training.G.flat, ...training.D.flat];
-           })""",
-        [config, list(seeds), steps],
+             const weights = [...training.G.flat, ...training.D.flat];
+             return [training.told, repliganPlayground.measure(training), weights];
+           }""",
+        [config, seed, steps],
     )
-    return np.array(found, dtype=np.float32)
+
+
+def by_browser(page: Page, config: dict[str, Any], seeds: range, steps: int) -> np.ndarray:
+    """The weights by the playground, float32 [S, P]."""
+    return np.array([trained(page, config, seed, steps)[2] for seed in seeds], dtype=np.float32)
 
 
 @pytest.mark.parametrize("case", list(CHANGES))
@@ -177,14 +180,7 @@ def test_losses_and_measures_are_those_of_the_pipeline(core: Page, smoke: Params
     told = loop.summarised(training, loop.train_step(training))
     stats = measured_by_torch(smoke, processed, training)
     for i, seed in enumerate(SEEDS):
-        found = core.evaluate(
-            """([config, seed, steps]) => {
-                 const training = new repliganPlayground.Training(config, seed);
-                 while (training.step < steps) training.train();
-                 return [training.told, repliganPlayground.measure(training)];
-               }""",
-            [config, seed, STEPS],
-        )
+        found = trained(core, config, seed, STEPS)
         for key in ("loss_D", "loss_G", "D_real", "D_gen"):
             assert found[0][key] == pytest.approx(told[key][i].item(), abs=1e-5)
         outputs = {f"out_{j}": x for j, x in enumerate(found[1].pop("out", []))}
@@ -260,14 +256,7 @@ def test_it_runs_to_the_last_step_and_shows_what_was_measured(page: Page, smoke:
     page.wait_for_function("document.getElementById('pg-state').textContent === 'this was the last step'")
     assert step_of(page) == smoke.rows[RowId(experiment=toy)].steps
     config = row(smoke, toy)
-    measured = page.evaluate(
-        """([config, steps]) => {
-             const training = new repliganPlayground.Training(config, 2000);
-             while (training.step < steps) training.train();
-             return repliganPlayground.measure(training);
-           }""",
-        [config, config["steps"]],
-    )
+    measured = trained(page, config, 2000, config["steps"])[1]
     numbers = [int((item or "").split()[0]) for item in page.locator("#pg-numbers li").all_text_contents()]
     assert numbers == measured.get("sampled", [])
     said = page.locator("#pg-made").get_attribute("aria-label") or ""
@@ -354,17 +343,23 @@ def test_it_fits_and_axe_finds_nothing(browser: Browser, address: str, toy: str,
 
 
 def test_pictures_follow_the_colours_of_the_page(page: Page) -> None:
-    def pixels() -> str:
-        return page.locator("#pg-losses").evaluate("(canvas) => canvas.toDataURL()")
+    def painted() -> tuple[str, bool]:
+        """The page's first colour, and whether the fullest cell has it or the second one."""
+        root = page.locator(".playground")
+        a, b = root.evaluate("(root) => ['a', 'b'].map((x) => getComputedStyle(root).getPropertyValue(`--pg-${x}`))")
+        picture = Image.open(io.BytesIO(page.locator("#pg-made").screenshot())).convert("RGB")
+        found = {f"rgb({red}, {green}, {blue})" for _, (red, green, blue) in picture.getcolors(2**24) or []}
+        return a, bool({a, b} & found)
 
-    before = pixels()
+    light = painted()
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(100)
-    dark = pixels()
-    assert dark != before
+    dark = painted()
     page.evaluate("document.documentElement.style.colorScheme = 'light'")
     page.wait_for_timeout(100)
-    assert pixels() == before
+    assert painted() == light
+    assert light[0] != dark[0]
+    assert [light[1], dark[1]] == [True, True]
 
 
 def outcomes(params: Params, processed: Path, config: dict[str, Any], steps: list[int]) -> list[dict[str, np.ndarray]]:

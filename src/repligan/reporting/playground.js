@@ -300,13 +300,9 @@
     for (const number of numbers(training, every)) counts[number] += 1;
     const even = counts.filter((_, number) => number % 2 === 0);
     const sampled = numbers(training, few);
-    return {
-      sampled,
-      counts,
-      evens: sampled.filter((number) => number % 2 === 0).length,
-      even_rate: even.reduce((sum, count) => sum + count, 0) / 2 ** dim,
-      coverage: even.filter((count) => count > 0).length / EVENS,
-    };
+    const evens = sampled.filter((number) => number % 2 === 0).length;
+    const even_rate = even.reduce((sum, count) => sum + count) / 2 ** dim;
+    return { sampled, counts, evens, even_rate, coverage: even.filter((count) => count > 0).length / EVENS };
   }
 
   /** Of a `bits1010` training: G's mean output, whether it says 1010, whether it lies in the real ranges. */
@@ -484,7 +480,7 @@
     ];
     const weights = (net, ...names) => [
       (canvas) => drawWeights(canvas, net, ...names),
-      `layers of ${net.widths.join(", ")}; weights, input by input: ${[...net.flat].slice(0, 24).map(short).join(", ")}`,
+      `layers of ${net.widths.join(", ")}; weights by input: ${[...net.flat.slice(0, 24)].map(short).join(", ")}`,
     ];
     const shown = {
       made: [(canvas) => drawMade(canvas, measured, true), measured.out?.map(short).join(", ") ?? inWords(measured)],
@@ -536,9 +532,8 @@
       listen(by("run"), "click", () => this.run(!this.running));
       listen(by("reset"), "click", () => this.begin());
       listen(by("many"), "click", () => this.trainMany(Number(this.fields.many.value)));
-      for (const one of [globalThis, matchMedia("(prefers-color-scheme: dark)")]) {
-        listen(one, one === globalThis ? "resize" : "change", () => this.redraw());
-      }
+      listen(globalThis, "resize", () => this.redraw());
+      listen(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.redraw());
       // A page may switch its colours by an attribute.
       new MutationObserver(() => this.redraw()).observe(document.documentElement, { attributes: true });
       root.hidden = false;
@@ -626,7 +621,7 @@
 
     trainMany(num) {
       by("tiles").replaceChildren();
-      by("outcome").textContent = "";
+      [by("outcome").textContent, by("outcome").ariaBusy] = ["", "true"]; // read out once, at the end
       this.many = num ? this.outcomes(this.training, num) : null;
       this.loop();
     }
@@ -641,6 +636,7 @@
         this.addTile(one.seed, last(done));
         by("outcome").textContent = summary(done, num);
       }
+      by("outcome").ariaBusy = "false";
     }
 
     /** A button with an outcome, which shows that seed. */
