@@ -117,7 +117,9 @@ def test_a_playground_is_taken_as_it_stands(made: Made, monkeypatch: pytest.Monk
     monkeypatch.setattr(page, "PLAYED", ("toy",))
     monkeypatch.setattr(page, "_file", lambda name: f"<b>{name} {{{{ 1 }}}}</b>")
     html = render(made)
-    assert "<b>playground.html {{ 1 }}</b> </section>" in html
+    assert "<b>playground.html {{ 1 }}</b>" in html
+    assert '<a href="#latent-pictures">pictures on squares</a>.' in html
+    assert 'id="latent-pictures"' in html
     assert '<script type="module"><b>playground.js {{ 1 }}</b></script>' in html
     params = re.search(r'<script type="application/json" id="playground-params">(.*?)</script>', html)
     assert params
