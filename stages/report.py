@@ -1,4 +1,4 @@
-"""DVC stage: figures and one HTML page from all results; MLflow is brought up to date with them."""
+"""DVC stage: one HTML page and the overview from all results; MLflow is brought up to date with them."""
 
 from functools import partial
 from pathlib import Path
@@ -25,16 +25,16 @@ def main(data: Path, reports: Path, params: Path) -> None:
 
     from repligan import tracking
     from repligan.claims import ledger
-    from repligan.reporting import figures, page, results
+    from repligan.reporting import charts, figures, page, results
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
     values, _ = arrays(data / "claims" / "values.safetensors")
     click.echo("report: bringing MLflow up to date", err=True)
-    drawn = figures.draw(found, claims, values, meanwhile=partial(tracking.sync_or_warn, loaded, data, reports))
+    tracking.sync_or_warn(loaded, data, reports)
     with whole_dir(reports / "figures") as folder:
-        for name, content in drawn.items():
-            write_bytes(folder / f"{name}.png", content)
-    write_bytes(reports / "index.html", page.render(loaded, found, claims, drawn).encode())
+        write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
+    html = page.render(loaded, found, claims, values, charts.runtime())
+    write_bytes(reports / "index.html", html.encode())
     click.echo(f"report: {reports / 'index.html'}")
 
 

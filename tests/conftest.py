@@ -36,7 +36,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it starts
 # A file is one worker's; the longest begin first, so that none of them is left to one worker at the end.
-FIRST = tuple(f"test_{name}.py" for name in ("pipeline", "failures", "kill", "edits", "trials", "tracking"))
+FIRST = tuple(f"test_{name}.py" for name in ("pipeline", "failures", "kill", "edits", "trials", "tracking", "browser"))
 LAST = "test_portable.py"  # reads what is computed beside all the rest
 EMULATED = pytest.StashKey[Path]()
 STARTED = pytest.StashKey[list[emulated.Computing]]()

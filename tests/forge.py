@@ -36,7 +36,7 @@ from repligan.trials import TRIALS, Trial, Workshop
 
 STACKS = 20  # of the toy; twice as many trials of the image GAN
 COUNT = 10  # trials that an audit of a forged ledger makes again
-FEW = 3  # ... of one that is not forged
+FEW, ON_EMULATED = 3, 6  # ... of one that is not forged, here and on an emulated CPU
 SHARES = ((1, 5), (6, 10), (11, 15), (16, 20))  # per cent of forged trials, as the table has them
 PASSED = 3.0  # standard deviations that the number of missed ledgers may be off
 
@@ -156,11 +156,10 @@ def _audit(machine: Machine, forged: Path, wrong: set[str], seed: int, tally: Ta
     tally.said, tally.variance = tally.said + odds, tally.variance + odds * (1 - odds)
 
 
-def audit_unforged(machine: Machine, ledgers: int, count: int, rng: random.Random) -> list[str]:
-    """Audit a ledger as it is, by other choices of `count` trials, which are all made again; what differs."""
-    found = records(machine.params, machine.data, machine.store)
-    picks = [chosen(found, count, None, rng.randrange(2**16)) for _ in range(ledgers)]
-    return [f"{name}: {', '.join(wrong)}" for pick in picks for name, wrong in audit(pick, ThisProcess()).items()]
+def audit_unforged(machine: Machine, count: int, seed: int) -> list[str]:
+    """Audit a ledger as it is, by `count` trials, which are all made again; what differs."""
+    picked = chosen(records(machine.params, machine.data, machine.store), count, None, seed)
+    return [f"{name}: {', '.join(wrong)}" for name, wrong in audit(picked, ThisProcess()).items()]
 
 
 def table(tallies: Mapping[tuple[int, int], Tally]) -> Iterator[str]:
@@ -178,35 +177,58 @@ def forged_part(machine: Machine, ledgers: int, rng: random.Random) -> list[str]
     return [f"{low} to {high} % forged: {one}" for (low, high), one in tallies.items() if not one.is_true]
 
 
-def unforged_part(machine: Machine, ledgers: int, few: int, seed: int, emulated: bool) -> list[str]:
-    """Audit the ledger as it is, `ledgers` times here and once on each emulated CPU; what is wrong."""
-    faults = audit_unforged(machine, ledgers, few, random.Random(seed))
-    click.echo(f"{ledgers} audits of a ledger that is not forged, {few} trials each: {len(faults)} false alarms")
-    for cpu in CPUS if emulated and QEMU else ():
-        more = ["--folder", str(machine.folder.parent), "--forged", "0", "--unforged", "1", "--here"]
-        options = ["--few", str(2 * few), "--seed", str(seed)]
-        command = [QEMU, "-cpu", cpu, sys.executable, __file__, *more, *options]
+def unforged_part(machine: Machine, ledgers: int, seed: int) -> list[str]:
+    """Audit `ledgers` ledgers with seeds of their own as they are; what is wrong."""
+    faults = []
+    for i in range(ledgers):
+        one = Machine(machine.folder.parent / f"unforged{i}", rows(first=i + 1), machine.common)
+        one.reproduce()
+        faults += audit_unforged(one, FEW, seed + i)
+    click.echo(f"{ledgers} ledgers that are not forged, {FEW} trials each: {len(faults)} false alarms")
+    return faults
+
+
+def emulated_part(machine: Machine, seed: int) -> list[str]:
+    """Audit a ledger that was trained here on emulated CPUs; what is wrong."""
+    faults = []
+    for cpu in CPUS if QEMU else ():
+        command = [
+            QEMU,
+            "-cpu",
+            cpu,
+            sys.executable,
+            __file__,
+            "--audit",
+            str(machine.folder.parent),
+            "--seed",
+            str(seed),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        click.echo(f"{cpu}: {(done.stdout.strip() or done.stderr.strip()[-300:])}")
+        click.echo(f"{cpu}: {'; '.join((done.stdout or done.stderr[-300:]).splitlines())}")
         faults += [f"{cpu}: exit code {done.returncode}"] if done.returncode else []
     return faults
 
 
 @click.command()
 @click.option("--forged", type=click.IntRange(0), default=200, show_default=True, help="Ledgers with forged trials.")
-@click.option("--unforged", type=click.IntRange(0), default=50, show_default=True, help="Audits of one without.")
-@click.option("--few", type=click.IntRange(1), default=FEW, show_default=True, help="Trials of each of these.")
-@click.option("--here", is_flag=True, help="On no emulated CPU.")
+@click.option("--unforged", type=click.IntRange(0), default=50, show_default=True, help="Ledgers without.")
+@click.option("--emulated/--native", default=True, show_default=True, help="Whether to audit on emulated CPUs too.")
 @click.option("--seed", type=int, default=None, help="For all that is random; without it, others each time.")
-@click.option("--folder", type=click.Path(path_type=Path), help="A ledger that was made there before.")
-def main(forged: int, unforged: int, few: int, here: bool, seed: int | None, folder: Path | None) -> None:
+@click.option("--audit", "there", type=click.Path(path_type=Path), help="Only audit the ledger that lies there.")
+def main(forged: int, unforged: int, emulated: bool, seed: int | None, there: Path | None) -> None:
     """Prove that audits find forged trials as often as they say, and nothing where nothing is forged."""
     seed = random.randrange(1 << 16) if seed is None else seed
     with tempfile.TemporaryDirectory() as temporary, small_stacks():
-        machine = repository(folder or Path(temporary))
-        faults = forged_part(machine, forged, random.Random(seed)) if forged else []
-        faults += unforged_part(machine, unforged, few, seed, not here) if unforged else []
-    click.echo("\n".join([f"seed {seed}", *faults]))
+        machine = repository(there or Path(temporary))
+        if there:
+            faults = audit_unforged(machine, ON_EMULATED, seed)
+            click.echo(f"{ON_EMULATED} trials made again, {len(faults)} differ")
+        else:
+            click.echo(f"seed {seed}")
+            faults = forged_part(machine, forged, random.Random(seed)) + unforged_part(machine, unforged, seed)
+            faults += emulated_part(machine, seed) if emulated else []
+    for fault in faults:
+        click.echo(fault)
     raise SystemExit(bool(faults))
 
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
+import base64
+import io
 
-from repligan.reporting.pictures import CELL, picture, spread
+import numpy as np
+import pytest
+from PIL import Image
+
+from repligan.reporting.pictures import CELL, address, picture, spread
 
 
 def test_even_numbers_are_bright_columns() -> None:
@@ -28,3 +33,18 @@ def test_spread_keeps_both_ends() -> None:
     assert spread(list(range(0, 101, 10)), 5) == [0, 20, 50, 80, 100]
     assert spread([0, 7], 5) == [0, 7]
     assert spread([3], 5) == [3]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_an_address_holds_every_pixel_in_32_levels_of_colour(shape: tuple[int, ...]) -> None:
+    img = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    head, content = address(img).split(",")
+    assert head == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as shown:
+        found = np.asarray(shown.convert("RGB" if len(shape) == 3 else "L")).astype(int)
+    if len(shape) == 2:
+        assert found.tolist() == img.tolist()
+    else:
+        assert abs(found - img).max() <= 8
+        assert len(np.unique(found)) <= 32
+        assert {0, 255} <= set(found.ravel())

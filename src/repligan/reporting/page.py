@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from repligan.claims import ledger
@@ -20,47 +22,79 @@ from repligan.data.rows import (
     IntegersSource,
     MlxtendSource,
 )
+from repligan.evaluation.rows import OPERATIONS, Walk
 from repligan.metrics.metric import Interval, metric
 from repligan.params import Params
+from repligan.reporting import charts
 from repligan.reporting.compare import CARD, card, column, comparable
+from repligan.reporting.pictures import address, picture, sheet, spread
 from repligan.reporting.results import Result
+from repligan.training.rows import Experiment
 
-FIGURES = ("samples", "curves", "losses", "traversal", "interpolation", "arithmetic")
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAYED = ("even", "bits1010")  # experiments that the playground trains in the page
+LOSSES = (("Losses", ("loss_D", "loss_G")), ("Output of D", ("D_real", "D_gen")))
+FEW = {2: 32, 4: 16}  # seeds of a pattern, images: in a small picture
+SHOWN = {1: ": how often each number comes, from 0 on, ten a row", 2: ": a line a seed, a column a bit"}
+MOST = {"toys": 200, "images": 8}  # snapshots in the page: a toy's are small
 
 
-def render(params: Params, results: Sequence[Result], claims: Ledger, figures: Mapping[str, bytes]) -> str:
-    """The page; `figures`: file stem -> PNG bytes, as `figures.draw` names them."""
+def render(params: Params, results: Sequence[Result], claims: Ledger, grown: ledger.Growth, runtime: str) -> str:
+    """The page. `grown`: how the evidence of each test grew; `runtime`: the script that draws charts."""
     environment = Environment(
         loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
     )
+    counts = Counter(entry.verdict for entry in claims.claims)
+    played = {name: params.experiments[name] for name in PLAYED if name in params.experiments}
     return environment.get_template("page.html").render(
         scale=params.scale,
-        summary=ledger.summary(claims),
+        counts=[(verdict, kind, counts[verdict]) for verdict, kind in ledger.CLASSES.items() if counts[verdict]],
         alpha=next((test.alpha for entry in claims.claims for test in entry.tested.values()), 0),
-        claims=[_claim(entry, figures) for entry in claims.claims],
-        overview=_inline(figures["overview"]),
-        experiments=[_section(params, result, figures) for result in results],
-        compared=[_side_by_side(group) for group in comparable(results)],
+        claims=[_claim(entry, grown) for entry in claims.claims],
+        sources=list(dict.fromkeys(entry.source for entry in claims.claims)),
+        experiments=[_section(params, result) for result in results],
+        compared=[_side_by_side(group) for group in comparable(results) if len(group) > 1],
+        operations=OPERATIONS,
+        style=_file("page.css") + _file("playground.css"),
+        script=_file("page.js"),
+        runtime=runtime,
+        playground=_file("playground.html") if len(played) == len(PLAYED) else "",
+        playground_script=_file("playground.js"),
+        played=played,
     )
 
 
-def _claim(entry: Entry, figures: Mapping[str, bytes]) -> dict[str, Any]:
+def _file(name: str) -> str:
+    """What lies beside this module, as it stands; nothing if there is no such file."""
+    file = files("repligan.reporting").joinpath(name)
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _claim(entry: Entry, grown: ledger.Growth) -> dict[str, Any]:
     run = entry.tested.values()
     budgets = {row: said for test in run for row, said in zip(test.rows, test.budget, strict=True)}
-    picture = figures.get(f"claim-{entry.id}")
     return {
         "name": entry.id,
         "says": entry.says,
-        "source": f"{entry.source}, {entry.place}" + ("; implied" if entry.reading == "implied" else ""),
-        "verdict": ledger.verdict(entry),
-        "kind": ledger.CLASSES[entry.verdict],
-        "tests": [
-            ("premise: " * (i < entry.premise) + test.label, *ledger.measured(test))
-            for i, test in enumerate(entry.tests)
-        ],
+        "source": entry.source,
+        "place": entry.place + ("; implied" if entry.reading == "implied" else ""),
+        "kind": entry.verdict,
+        "verdict": {"said": ledger.verdict(entry), "kind": ledger.CLASSES[entry.verdict]},
+        "tests": [_test(entry, i, grown) for i in range(len(entry.tests))],
         "budgets": sorted(budgets.items()),
-        "picture": _inline(picture) if picture else None,
     }
+
+
+def _test(entry: Entry, i: int, grown: ledger.Growth) -> dict[str, Any]:
+    test, place = entry.tests[i], f"{entry.id}.{i}"
+    value, bounds, beside = ledger.measured(test)
+    chart = None
+    if i in entry.tested and test.rule and place in grown:
+        chart = {"spec": charts.growth(entry.tested[i], grown[place]), "said": f"{test.label}, as seeds were added"}
+    label = "premise: " * (i < entry.premise) + test.label
+    return {"label": label, "value": value, "bounds": bounds, "beside": beside, "chart": chart}
 
 
 def _side_by_side(group: Sequence[Result]) -> dict[str, Any]:
@@ -92,7 +126,7 @@ def data_in_words(dataset: Dataset) -> str:
     return f"{form.train} {origin}, {form.heldout} held out, {form.size}x{form.size}"
 
 
-def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> dict[str, Any]:
+def _section(params: Params, result: Result) -> dict[str, Any]:
     experiment, metrics = result.experiment, result.metrics
     steps = [f"step_{step}" for step in result.milestones if f"step_{step}" in metrics]
     columns = {step.replace("_", " "): metrics[step] for step in steps}
@@ -121,10 +155,83 @@ def _section(params: Params, result: Result, figures: Mapping[str, bytes]) -> di
         "end": [(metric(key).label, metric(key).with_interval(value)) for key, value in sorted(metrics["end"].items())],
         "variants": _variants(params.experiments[result.name].get("variants", {}), result),
         "latent": _latent(result),
-        "figures": [
-            (kind, _inline(figures[f"{result.name}-{kind}"])) for kind in FIGURES if f"{result.name}-{kind}" in figures
-        ],
+        "settings": _settings(experiment),
+        **_pictures(params, result),
+        "charts": _charts(result),
     }
+
+
+def _settings(experiment: Experiment) -> list[tuple[str, str]]:
+    """All that a row says, a line for each of its keys."""
+    found = experiment.model_dump(mode="json")
+    found["schedule"] = "; ".join(
+        f"{update.update} on {' and '.join(update.sees)}" + f" {update.times} times" * (update.times > 1)
+        for update in experiment.schedule
+    )
+    for key, value in found.items():
+        if isinstance(value, dict):
+            found[key] = ", ".join(f"{inner} {_plain(one)}" for inner, one in value.items())
+    return [(key.replace("_", " "), _plain(value)) for key, value in found.items()]
+
+
+def _pictures(params: Params, result: Result) -> dict[str, Any]:
+    """What G makes: `small`, at the last snapshot; `frames`, (step, picture); `walks` through its latent space."""
+    made = result.pictures
+    steps = spread(sorted(made), MOST["images" if result.walks else "toys"])
+    few = made[steps[-1]] if made else np.zeros(0)
+    walk = params.measures[result.name].walk
+    return {
+        "small": address(picture(few[: FEW.get(few.ndim)])) if made else None,
+        "shows": SHOWN.get(few.ndim, ""),
+        "frames": [(f"{step:,}", address(picture(made[step]))) for step in steps],
+        "walks": _walks(result, walk) if walk else None,
+    }
+
+
+def _walks(result: Result, walk: Walk) -> dict[str, Any]:
+    """Pictures of walks, each a sheet with a column a step of the walk, and what stands under its columns."""
+    values = [f"{value:.3g}" for value in np.linspace(-walk.reach, walk.reach, walk.frames)]
+    ways = ["A", *(f"{100 * i / (walk.frames - 1):.0f} % of the way" for i in range(1, walk.frames - 1)), "B"]
+    named = [(f"component {c}", f"Component {c} of z", values) for c in walk.components]
+    named += [(way, f"From A to B, {way}", ways) for way in ("linear", "spherical")]
+    strips = [
+        {"title": title, "labels": labels, "rows": len(result.walks[key]), "src": address(sheet(result.walks[key], 0))}
+        for key, title, labels in named
+    ]
+    many = len(walk.components)
+    return {
+        "traversal": strips[:many],
+        "interpolation": strips[many:],
+        "arithmetic": address(sheet(result.walks["arithmetic"], 0)),
+    }
+
+
+def _charts(result: Result) -> list[dict[str, Any]]:
+    """Losses, outputs of D, and the metrics in the panels that they share, with real against real."""
+    floor = {name: value["mean"] for name, value in result.floor.items()}
+    found = [(title, result.losses, [name for name in names if name in result.losses], None) for title, names in LOSSES]
+    for names in charts.panels(result.measured):
+        title = metric(names[0]).label if len(names) == 1 else "Shares" if _is_share(names[0]) else "Values"
+        found.append((title, result.curves, names, floor))  # type: ignore[arg-type]
+    return [
+        {"title": title, "spec": charts.curves(table, names, asked), "said": _course(table, names)}
+        for title, table, names, asked in found
+        if names
+    ]
+
+
+def _is_share(name: str) -> bool:
+    return metric(name).unit == "share"
+
+
+def _course(table: pd.DataFrame, names: Sequence[str]) -> str:
+    """A chart in words: where each curve begins and ends."""
+    first, last = table.iloc[0], table.iloc[-1]
+    courses = [
+        f"{metric(name).label}: {metric(name).number(first[name])} to {metric(name).number(last[name])}"
+        for name in names
+    ]
+    return f"Steps {int(first['step']):,} to {int(last['step']):,}. " + "; ".join(courses)
 
 
 def _row(name: str, values: Sequence[Interval | None]) -> tuple[str, list[tuple[str, str]]]:
@@ -200,7 +307,3 @@ def _protocol(card: Mapping[str, Any]) -> str:
         features = f"features of a classifier of {card['task']} trained here ({right:.1f} % right on held-out images)"
     times = f"{card['num']} images a side, {card['repeats']} times"
     return f"{features}; {times}; real against real: two halves of the training images"
-
-
-def _inline(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
