@@ -64,7 +64,7 @@ PAGE = """<!doctype html><html lang="en"><head><title>playground</title><meta ch
 def address(smoke: Params, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page that holds the playground and nothing else."""
     rows = {name: smoke.experiments[name] for name in TOYS}
-    page = PAGE.replace("PARAMS", json.dumps(rows))
+    page = PAGE.replace("PARAMS", json.dumps(rows, sort_keys=True))
     for mark, name in (("STYLE", "playground.css"), ("HTML", "playground.html"), ("SCRIPT", "playground.js")):
         page = page.replace(mark, (PARTS / name).read_text())
     file = tmp_path_factory.mktemp("playground") / "index.html"
@@ -266,6 +266,7 @@ def test_it_runs_to_the_last_step_and_shows_what_was_measured(page: Page, smoke:
 
 def test_settings_are_those_of_the_row_until_they_are_changed(page: Page, smoke: Params) -> None:
     even, bits = (smoke.rows[RowId(experiment=toy)] for toy in TOYS)
+    assert page.get_by_label("experiment").locator("option").all_text_contents() == list(TOYS)
     page.locator("summary").click()
     assert float(page.get_by_label("learning rate of G").input_value()) == even.optimiser.lr
     page.get_by_role("button", name="Step").click()

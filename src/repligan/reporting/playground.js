@@ -660,6 +660,6 @@
 
   globalThis.repliganPlayground = { fma, sigmoid, philox, Training, measure, EVENS, BOX };
   const given = JSON.parse(globalThis.document?.getElementById("playground-params")?.textContent ?? "{}");
-  const known = Object.entries(given).filter(([, row]) => runsHere(row));
-  if (known.length) new Page(Object.fromEntries(known));
+  const known = Object.keys(PLACES).filter((name) => name in given && runsHere(given[name]));
+  if (known.length) new Page(Object.fromEntries(known.map((name) => [name, given[name]])));
 })();
