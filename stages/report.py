@@ -1,6 +1,5 @@
 """DVC stage: figures and one HTML page from all results; MLflow is brought up to date with them."""
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -23,18 +22,24 @@ def main(data: Path, reports: Path, params: Path) -> None:
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 
-    from repligan import tracking
     from repligan.claims import ledger
     from repligan.reporting import figures, page, results
+    from repligan.tracking import projection
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
     values, _ = arrays(data / "claims" / "values.safetensors")
     click.echo("report: bringing MLflow up to date", err=True)
-    drawn = figures.draw(found, claims, values, meanwhile=partial(tracking.sync_or_warn, loaded, data, reports))
+    runs: dict[str, str] = {}
+
+    def sync() -> None:
+        runs.update(projection.sync_or_warn(loaded, data, reports))
+
+    drawn = figures.draw(found, claims, values, meanwhile=sync)
     with whole_dir(reports / "figures") as folder:
         for name, content in drawn.items():
             write_bytes(folder / f"{name}.png", content)
     write_bytes(reports / "index.html", page.render(loaded, found, claims, drawn).encode())
+    projection.attach_or_warn(loaded, reports, runs)
     click.echo(f"report: {reports / 'index.html'}")
 
 
