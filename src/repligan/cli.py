@@ -207,8 +207,8 @@ def ui(port: int) -> None:
         if free.connect_ex(("127.0.0.1", port)) == 0:
             raise Fault(f"--port: found {port}, which another program has; allowed: a free port")
     with tracking.one_line():
-        experiment = tracking.open_store().experiment_id
-    click.echo(f"http://127.0.0.1:{port}/#/experiments/{experiment}  (Ctrl-C ends it)")
+        page = tracking.open_store().page
+    click.echo(f"http://127.0.0.1:{port}/{page}  (Ctrl-C ends it)")
     sys.stdout.flush()
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking.uri(), "--workers", "1"]
     arguments += ["--artifacts-destination", str(tracking.artifacts())]

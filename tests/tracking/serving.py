@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 60.0  # seconds that a server may take to answer
+PATIENCE = 120.0  # seconds that a server may take to answer
 REPLIGAN = [sys.executable, "-W", "ignore", "-c", "from repligan.cli import main; main()"]
 
 
@@ -26,18 +28,18 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], folder: Path, url: str, **env: str) -> Iterator[str]:
-    """A server that runs in `folder` while inside, once it answers at `url`; what it says is in server.log."""
+    """What a server said until it answered at `url`; it runs in `folder` while inside."""
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    with (folder / "server.log").open("wb") as log:
+    with tempfile.NamedTemporaryFile() as log:
         server = subprocess.Popen(
             command, cwd=folder, env=keep | env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    try:
-        _wait_for(url, server, folder / "server.log")
-        yield url
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait()
+        try:
+            _wait_for(url, server, Path(log.name))
+            yield Path(log.name).read_text()
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -54,10 +56,10 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextmanager
 def ui(folder: Path) -> Iterator[str]:
-    """The address of `repligan ui` on the mlflow.db of a folder."""
+    """The address that `repligan ui` prints in a folder with an mlflow.db; it serves meanwhile."""
     port = free_port()
-    with running([*REPLIGAN, "ui", "--port", str(port)], folder, f"http://127.0.0.1:{port}") as url:
-        yield url
+    with running([*REPLIGAN, "ui", "--port", str(port)], folder, f"http://127.0.0.1:{port}") as said:
+        yield said.split()[0]
 
 
 def elsewhere(code: str, folder: Path) -> str:

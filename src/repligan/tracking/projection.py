@@ -165,7 +165,8 @@ class _Projection:
             return lambda run_id: {}
         from repligan.tracking.generators import Snapshots
 
-        form, labels = self.params.dataset_of(name).form, {"system": name, "scale": self.params.scale}
+        form = self.params.dataset_of(name).form
+        labels = {**self.runs.origin, "system": name, "scale": self.params.scale}
         return Snapshots(self.runs.store, trial, form, weights, result, labels).log
 
 

@@ -33,7 +33,7 @@ FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 EARLIER = "repligan, with files bound to a folder"  # what an experiment of an earlier version is called from then on
 RELATIVE = "mlflow-artifacts"  # addresses of files that a moved folder and a server keep
-# Without it the browser opens the pages for language models.
+# For MLflow's interface; 3.17 looks at its own switch instead, which `Store.page` sets.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 1000  # metrics MLflow takes in one call
 LOCKED = 5.0  # seconds that a database file which another process writes to is waited for
@@ -64,6 +64,11 @@ class Store:
 
     client: MlflowClient
     experiment_id: str
+
+    @property
+    def page(self) -> str:
+        """Where a server shows the runs: without the last part it opens its pages for language models."""
+        return f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
 
     def describe(self, note: str) -> None:
         """Say what the experiment is, and how the browser is to show it, where somebody else made it."""
