@@ -23,18 +23,19 @@ def main(data: Path, reports: Path, params: Path) -> None:
     for folder in (data / "evaluations", reports / "metrics"):
         existing(folder)
 
-    from repligan import tracking
     from repligan.claims import ledger
     from repligan.reporting import charts, figures, page, results
+    from repligan.tracking import projection
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
     values, _ = arrays(data / "claims" / "values.safetensors")
     click.echo("report: bringing MLflow up to date", err=True)
-    tracking.sync_or_warn(loaded, data, reports)
+    runs = projection.sync_or_warn(loaded, data, reports)
     with whole_dir(reports / "figures") as folder:
         write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
     html = page.render(loaded, found, claims, values, charts.runtime())
     write_bytes(reports / "index.html", html.encode())
+    projection.attach_or_warn(reports, runs, found)
     click.echo(f"report: {reports / 'index.html'}")
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it starts
 # A file is one worker's; the longest begin first, so that none of them is left to one worker at the end.
-FIRST = tuple(f"test_{name}.py" for name in ("pipeline", "failures", "kill", "edits", "trials", "tracking", "browser"))
+FIRST = tuple(
+    f"test_{name}.py"
+    for name in ("pipeline", "failures", "kill", "edits", "trials", "mlflow_ui", "projection", "playground", "browser")
+)
 LAST = "test_portable.py"  # reads what is computed beside all the rest
 EMULATED = pytest.StashKey[Path]()
 STARTED = pytest.StashKey[list[emulated.Computing]]()
@@ -182,6 +186,22 @@ def reproduced(smoke: Params, smoke_file: Path, once: Once) -> Path:
 def made(reproduced: Path) -> Path:
     """All that the pipeline makes at the smoke scale, by this process."""
     return reproduced / "made"
+
+
+@pytest.fixture(scope="session")
+def synced(smoke: Params, reproduced: Path, once: Once) -> Path:
+    """A folder with an mlflow.db and the runs of all that the pipeline makes at the smoke scale."""
+    from repligan.tracking import projection
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):  # MLflow's own
+            patch.chdir(folder)
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            patch.delenv("DVC_ROOT", raising=False)
+            patch.setenv("REPLIGAN_TRIALS", str(reproduced / "store"))
+            projection.sync(smoke, reproduced / "made" / "data", reproduced / "made" / "reports")
+
+    return once("synced", make)
 
 
 @pytest.fixture(scope="session")

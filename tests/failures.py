@@ -657,7 +657,7 @@ def locked(bench: Bench) -> None:
     database = sqlite3.connect(bench.folder / "mlflow.db", isolation_level=None)
     bench.undo.enter_context(closing(database))
     database.execute("BEGIN EXCLUSIVE")
-    bench.patch.setattr(tracking, "LOCKED", 0.1)
+    bench.patch.setattr(tracking.store, "LOCKED", 0.1)
 
 
 # The cases.

@@ -75,7 +75,7 @@ EARLY = ("fetch", "preprocess", "reference")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "claims/verdict.py": (("claims", "report"), (*EARLY, "train", "evaluate")),
     "reporting/page.py": (("report",), (*EARLY, "train", "evaluate", "claims")),
-    "tracking.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
+    "tracking/store.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
     "tools/doctor.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
     "engines.py": ((), (*EARLY, "train", "evaluate", "claims", "report")),
     "training/loop.py": (("train",), (*EARLY, "claims", "report")),

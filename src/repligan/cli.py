@@ -43,8 +43,11 @@ def main() -> None:
 def sync(params: Path) -> None:
     """Add to MLflow what it lacks: runs restored from a cache, or made while its server was away."""
     loaded = load(params)
+
+    from repligan.tracking import projection
+
     with tracking.one_line():
-        done = tracking.sync(loaded, Path("data"), Path("reports"))
+        done = projection.sync(loaded, Path("data"), Path("reports"))
     for name, what in done.items():
         click.echo(f"{name}: {what}")
 
@@ -274,10 +277,11 @@ def ui(port: int) -> None:
         if free.connect_ex(("127.0.0.1", port)) == 0:
             raise Fault(f"--port: found {port}, which another program has; allowed: a free port")
     with tracking.one_line():
-        tracking.open_store()
-    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+        page = tracking.open_store().page
+    click.echo(f"http://127.0.0.1:{port}/{page}  (Ctrl-C ends it)")
     sys.stdout.flush()
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking.uri(), "--workers", "1"]
+    arguments += ["--artifacts-destination", str(tracking.artifacts())]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 
 

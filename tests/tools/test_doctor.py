@@ -117,7 +117,7 @@ def test_an_mlflow_store_that_cannot_be_used_is_one_line(
 ) -> None:
     with closing(sqlite3.connect(repo / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(tracking, "LOCKED", 0.1)
+        monkeypatch.setattr(tracking.store, "LOCKED", 0.1)
         assert f"{repo}/mlflow.db: another process writes to it and does not end; end it" in wrong(repo, smoke)
     (repo / "mlflow.db").write_bytes(b"garbage" * 999)
     said = wrong(repo, smoke).splitlines()

@@ -5,6 +5,7 @@ A spec is a dictionary that `json.dumps` takes. Its numbers have four significan
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,13 @@ def runtime() -> str:
     import vl_convert
 
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+
+
+def png(spec: Spec) -> bytes:
+    """A spec as a picture, for where no browser draws it; its bits are no promise."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_png(json.dumps(spec), scale=2))
 
 
 def panels(names: Sequence[str]) -> list[list[str]]:

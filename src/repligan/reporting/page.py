@@ -157,7 +157,7 @@ def _section(params: Params, result: Result) -> dict[str, Any]:
         "latent": _latent(result),
         "settings": _settings(experiment),
         **_pictures(params, result),
-        "charts": _charts(result),
+        "charts": charts_of(result),
     }
 
 
@@ -206,7 +206,7 @@ def _walks(result: Result, walk: Walk) -> dict[str, Any]:
     }
 
 
-def _charts(result: Result) -> list[dict[str, Any]]:
+def charts_of(result: Result) -> list[dict[str, Any]]:
     """Losses, outputs of D, and the metrics in the panels that they share, with real against real."""
     floor = {name: value["mean"] for name, value in result.floor.items()}
     found = [(title, result.losses, [name for name in names if name in result.losses], None) for title, names in LOSSES]

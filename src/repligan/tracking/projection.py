@@ -1,0 +1,240 @@
+"""From the files of the pipeline to runs in MLflow: an experiment, its variants, their seeds; and the claims."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from repligan.claims import ledger
+from repligan.claims.ledger import Ledger
+from repligan.core.errors import InputError
+from repligan.core.files import sha256, write_bytes
+from repligan.core.rows import fingerprint
+from repligan.params import Params
+from repligan.reporting import charts, page, results
+from repligan.reporting.results import Result
+from repligan.store import Store as Finished
+from repligan.tracking import rows, words
+from repligan.tracking.rows import Shown
+from repligan.tracking.runs import Draft, Models, Runs, data_of, log_pictures, parameters, tags
+from repligan.tracking.store import FILE, FINGERPRINT, RESULT, open_store, short, uri, warn
+from repligan.training.rows import PUBLISHED, RowId
+from repligan.trials import Trial, Workshop, folder
+
+WRITTEN, WAS_THERE = "written", "was there"
+ELSEWHERE = "unknown: trained on another machine, or restored from a cache"
+CLAIMS, REPORT = "claims", "repligan.report"  # the run of the ledger; the tag with the digest of its figures
+
+
+def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
+    """Write the runs that MLflow lacks and complete those it has in part; name -> what was done.
+
+    `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
+    Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
+    """
+    done, tops, published = _sync(params, data, reports)
+    attach(reports, tops, published)
+    return done
+
+
+def sync_or_warn(params: Params, data: Path, reports: Path) -> dict[str, str]:
+    """`sync` before there are figures: name -> the id of its run at the top, for `attach`.
+
+    A store that cannot be reached is one line, not an error; there is none then.
+    """
+    tops: dict[str, str] = {}
+    _or_warn(lambda: tops.update(_sync(params, data, reports)[1]))
+    return tops
+
+
+def attach_or_warn(reports: Path, tops: Mapping[str, str], published: Sequence[Result]) -> None:
+    """`attach`, with one line where the store cannot be reached."""
+    if tops:
+        _or_warn(lambda: attach(reports, tops, published))
+
+
+def _or_warn(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except InputError:
+        raise
+    except Exception as error:  # the results are in files: nothing is lost
+        warn(f"MLflow: {short(error)}; `repligan sync` adds the runs later")
+
+
+def _sync(params: Params, data: Path, reports: Path) -> tuple[dict[str, str], dict[str, str], list[Result]]:
+    found = results.read(params, data, reports)
+    published = {result.name: result for result in found}
+    claims = ledger.read(reports)
+    shown = {row: rows.read(params, row, data, reports) for row in params.rows}
+    store = open_store()
+    runs = Runs(store, store.runs())
+    store.describe(words.EXPERIMENT)
+    done, tops = _Projection(params, data, claims, published, runs).write(shown)
+    tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
+    done[CLAIMS] = WRITTEN if wrote else WAS_THERE
+    return done | _end_given_up(runs), tops, found
+
+
+@dataclass
+class _Projection:
+    """Writes the runs of all rows of `params`; `published`: the results of the experiments as published."""
+
+    params: Params
+    data: Path
+    claims: Ledger
+    published: Mapping[str, Result]
+    runs: Runs
+    trained: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    def write(self, shown: Mapping[RowId, tuple[Shown, Sequence[Shown]]]) -> tuple[dict[str, str], dict[str, str]]:
+        """Each row's run, below its experiment's, and below it those of its trials.
+
+        (row -> what was done, experiment -> id of its run).
+        """
+        done, systems = {}, dict[str, str]()
+        for row, (whole, parts) in shown.items():  # an experiment as published comes before its variants
+            note = (words.system if row.variant == PUBLISHED else words.variant)(self.params, self.claims, row)
+            parent, draft = systems.get(row.experiment), partial(self._row, row, whole)
+            run_id, wrote = self.runs.write(whole.key, self.params.called(row), parent, note, draft)
+            systems.setdefault(row.experiment, run_id)
+            for part in parts:
+                trial = part.trials[0]
+                draft = partial(self._trial, row, part)
+                wrote |= self.runs.write(part.key, str(trial), run_id, words.trial(trial), draft)[1]
+            done[str(row)] = WRITTEN if wrote else WAS_THERE
+        return done, systems
+
+    def _row(self, row: RowId, shown: Shown) -> Draft:
+        name, result, is_system = row.experiment, self.published[row.experiment], row.variant == PUBLISHED
+        trained = {str(trial): self._training(trial) for trial in shown.trials}
+        draft = self._draft(row, shown, "system" if is_system else "variant")
+
+        def files(run_id: str) -> None:
+            client = self.runs.store.client
+            self.runs.store.log_table_once(run_id, shown.seeds, "seeds.json")
+            client.log_dict(run_id, {trial: notes for trial, (_, notes) in trained.items()}, "training.json")
+            if is_system:
+                log_pictures(self.runs.store, run_id, result)
+                client.log_dict(run_id, result.metrics, "metrics.json")
+                if result.scores:
+                    client.log_dict(run_id, result.scores, "latent/scores.json")
+
+        if not is_system:
+            return replace(draft, files=files)
+        labels = {**draft.tags, "article": result.report.source, **_alarms(result)}
+        return replace(draft, tags=labels, files=files, models=self._models(name, shown))
+
+    def _trial(self, row: RowId, shown: Shown) -> Draft:
+        draft = self._draft(row, shown, "seed")
+        seeds = shown.trials[0].seeds
+        return replace(draft, params={**draft.params, "seeds": len(seeds), "first_seed": seeds[0]})
+
+    def _draft(self, row: RowId, shown: Shown, level: str) -> Draft:
+        """What the runs of a row and of its trials have in common."""
+        experiment, trained = self.params.rows[row], [self._training(trial) for trial in shown.trials]
+        table = self.data / "evaluations" / row.experiment / f"{row.variant}.safetensors"
+        return Draft(
+            span=rows.span([notes for _, notes in trained], table),
+            tags=tags(self.params, row, level),
+            params=parameters(self.params, experiment),
+            data=data_of(self.params, experiment.dataset, self.data / "processed" / experiment.dataset),
+            curves=shown.curves,
+            steps=experiment.steps,
+            fingerprint=trained[0][0] if len(trained) == 1 else None,
+        )
+
+    def _training(self, trial: Trial) -> tuple[str, Mapping[str, Any]]:
+        """(fingerprint of a trial, where, when and for how long it was trained)."""
+        if str(trial) not in self.trained:
+            processed, reference = (self.data / part / trial.experiment.dataset for part in ("processed", "reference"))
+            workshop = Workshop(self.params, processed, reference, Finished(folder()))
+            key = workshop.training_key(trial)
+            entry = workshop.store.find(key)
+            self.trained[str(trial)] = fingerprint(key), entry.notes if entry else {"environment": ELSEWHERE}
+        return self.trained[str(trial)]
+
+    def _models(self, name: str, shown: Shown) -> Callable[[str], Models]:
+        """Logs the snapshots of the first seeds' G, where their weights are here, and registers the best one."""
+        trial, result = shown.trials[0], self.published[name]
+        weights = self.data / "runs" / name / trial.place
+        if not result.pictures or not weights.exists():
+            return lambda run_id: {}
+        from repligan.tracking.generators import Snapshots
+
+        form = self.params.dataset_of(name).form
+        labels = {**self.runs.origin, "system": name, "scale": self.params.scale}
+        return Snapshots(self.runs.store, trial, form, weights, result, labels).log
+
+
+def attach(reports: Path, tops: Mapping[str, str], published: Sequence[Result]) -> None:
+    """Add to each experiment's run its charts, and to that of the claims the page and the overview, unless there.
+
+    `tops`: name -> id of its run.
+    """
+    client = open_store().client
+    pages = [reports / "index.html", reports / "figures" / "overview.png"]
+    there = {path.name: path.read_bytes() for path in pages if path.exists()}
+    parts: dict[str, dict[str, Any]] = {CLAIMS: {path.name: sha256(path) for path in pages if path.exists()}}
+    parts |= {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in published}
+    for name, run_id in tops.items():
+        digest = hashlib.sha256(json.dumps(parts[name], sort_keys=True).encode()).hexdigest()
+        if client.get_run(run_id).data.tags.get(REPORT) != digest:
+            content = (
+                there if name == CLAIMS else {f"{_slug(key)}.png": charts.png(x) for key, x in parts[name].items()}
+            )
+            with TemporaryDirectory() as folder:
+                for file, one in content.items():
+                    write_bytes(Path(folder, file), one)
+                client.log_artifacts(run_id, folder, "report")
+            client.set_tag(run_id, REPORT, digest)
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _write_claims(runs: Runs, params: Params, claims: Ledger, reports: Path) -> tuple[str, bool]:
+    def draft() -> Draft:
+        came = rows.span([], reports / "claims.json")
+        labels = {"level": CLAIMS, "scale": params.scale}
+
+        def files(run_id: str) -> None:
+            runs.store.log_table_once(run_id, ledger.table(claims), "claims.json")
+
+        return Draft(came, labels, {"scale": params.scale}, None, {}, 1, files=files)
+
+    key = f"{CLAIMS}-{sha256(reports / 'claims.json')[:32]}"
+    return runs.write(key, CLAIMS, None, words.ledger_of(claims), draft)
+
+
+def _end_given_up(runs: Runs) -> dict[str, str]:
+    """End the runs of trainings that were stopped and cannot go on: MLflow would show them as running for ever.
+
+    A server may have runs of other machines; they are left.
+    """
+    if not uri().startswith(FILE):
+        return {}
+    waiting = {path.stem for path in Finished(folder()).unfinished()}
+    given_up = [
+        run
+        for run in runs.found
+        if run.info.status == "RUNNING" and RESULT not in run.data.tags and run.info.run_id not in runs.written
+        if run.data.tags.get(FINGERPRINT, None) not in {None, *waiting}
+    ]
+    for run in given_up:
+        runs.store.client.set_terminated(run.info.run_id, "KILLED")
+    return {str(run.info.run_name): "ended, its training was given up" for run in given_up}
+
+
+def _alarms(result: Result) -> dict[str, str]:
+    if "alarms" not in result.metrics:
+        return {}
+    return {"alarms": ", ".join(sorted({alarm["kind"] for alarm in result.metrics["alarms"]})) or "none"}

@@ -1,0 +1,70 @@
+"""What runs say of themselves, in Markdown: MLflow shows it as their description."""
+
+from __future__ import annotations
+
+from repligan.claims import ledger
+from repligan.claims.ledger import Entry, Evidence, Ledger
+from repligan.core.rows import flatten
+from repligan.params import Params
+from repligan.training.rows import PUBLISHED, RowId
+from repligan.trials import Trial
+
+EXPERIMENT = (
+    "Published GAN experiments, run again. Each run at the top is an experiment as published; below it are its "
+    "variants, below those their seeds. The run `claims` has the ledger and the report. With the filter "
+    "`tags.level = 'system'` only the experiments are left, to be compared."
+)
+
+
+def system(params: Params, claims: Ledger, published: RowId) -> str:
+    """What an experiment is, what its source says, and what came out."""
+    name = published.experiment
+    report, row = params.reports[name], params.published(name)
+    lines = [f"**{report.title}** ({report.source})", "", _data(params, row.dataset), ""]
+    if said := claims_of(params, claims, name):
+        lines += ["| the source says | measured | verdict |", "|---|---|---|"]
+        lines += [f"| {entry.says} (`{entry.id}`) | {_first(entry)} | {ledger.verdict(entry)} |" for entry in said]
+    return "\n".join(lines)
+
+
+def variant(params: Params, claims: Ledger, row: RowId) -> str:
+    """What a variant changes, and the claims that it decides."""
+    own = params.experiments[row.experiment]["variants"][row.variant]
+    changes = [f"`{key}` = {value}" for key, value in flatten({k: v for k, v in own.items() if k != "based_on"})]
+    base = RowId(experiment=row.experiment, variant=own.get("based_on", PUBLISHED))
+    lines = [f"As `{base}`, but {', '.join(changes) or 'nothing else'}.", ""]
+    for entry in claims_of(params, claims, row.experiment):
+        if params.called(row) in {name for test in entry.tested.values() for name in test.rows}:
+            lines.append(f"- {entry.says} (`{entry.id}`): {ledger.verdict(entry)}")
+    return "\n".join(lines)
+
+
+def trial(one: Trial) -> str:
+    """Which seeds of what."""
+    return f"One training of `{one.row}`; the run above has the mean over all seeds."
+
+
+def ledger_of(claims: Ledger) -> str:
+    """How many claims have which verdict."""
+    return f"Do the claims of the sources hold? {ledger.summary(claims)}. All of them: `claims.json`, and the report."
+
+
+def claims_of(params: Params, claims: Ledger, name: str) -> list[Entry]:
+    """The claims that are tested on an experiment or one of its variants."""
+    rows = {called for row in params.rows_of(name) for called in (str(row), params.called(row))}
+    return [
+        entry
+        for entry in claims.claims
+        if any(rows & {*(test.rows if isinstance(test, Evidence) else test.not_run)} for test in entry.tests)
+    ]
+
+
+def _first(entry: Entry) -> str:
+    value, bounds, _ = ledger.measured(entry.tests[0])
+    return f"{entry.tests[0].label}: {value} {bounds}".strip()
+
+
+def _data(params: Params, dataset: str) -> str:
+    standin_for = params.datasets[dataset].standin_for
+    what = f"Learns from `{dataset}`" + (f", drawn in the place of {standin_for}" if standin_for else "")
+    return f"{what}, at the {params.scale} scale."
