@@ -36,8 +36,9 @@ def running(command: Sequence[str], folder: Path, url: str, **env: str) -> Itera
             _wait_for(url, server, Path(log.name))
             yield Path(log.name).read_text()
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+                server.wait()
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
