@@ -51,10 +51,14 @@ def test_curves_have_bands_where_the_table_has_them() -> None:
          "tv_p95": [0.3, 1.0], "luma": [np.nan, 0.5]}
     )  # fmt: skip
     spec = charts.curves(table, ["tv", "luma"], {"tv": 0.25, "luma": 0.4})
+    said = [{"tv_said": "0.123 (0 to 0.3)", "luma_said": "not finite"}, {"tv_said": "1 (0.8 to 1)", "luma_said": "0.5"}]
     assert rows(spec) == [
-        {"step": "0", "tv": "0.1235", "tv_p05": "0", "tv_p95": "0.3", "luma": ""},
-        {"step": "1000000", "tv": "1", "tv_p05": "0.8", "tv_p95": "1", "luma": "0.5"},
+        {"step": "0", "tv": "0.1235", "tv_p05": "0", "tv_p95": "0.3", "luma": ""} | said[0],
+        {"step": "1000000", "tv": "1", "tv_p05": "0.8", "tv_p95": "1", "luma": "0.5"} | said[1],
     ]
+    told = spec["layer"][-1]["encoding"]["tooltip"]
+    assert [one["field"] for one in told] == ["step", "tv_said", "luma_said"]
+    assert len({one.get("title") for one in told}) == 3  # of two with one title a tooltip shows one
     assert [one["encoding"]["y"]["field"] for one in of(spec, "line")] == ["tv", "luma"]
     assert [one["encoding"]["y2"]["field"] for one in of(spec, "area")] == ["tv_p95"]
     assert [one["encoding"]["y"]["datum"] for one in of(spec, "rule")] == [0.25, 0.4]
@@ -79,6 +83,7 @@ def test_bounds_are_seen_however_few_looks_there_were(num: int) -> None:
     first = rows(spec)[0]
     assert first["seeds"] == "8"
     assert (float(first["low"]), float(first["high"])) == (below, 0.9)  # without a bound it ends where the axis does
+    assert first["said"] == "0.7 (no bound to 0.9)"
     assert below < 0.5
     assert above > 0.9
     left, right = bounds[0]["encoding"]["x"]["scale"]["domain"]
@@ -112,7 +117,7 @@ def test_vega_lite_understands_every_spec() -> None:
         charts.curves(table, ["match"], {"match": 0.3}),
         *(charts.growth(evidence(), one) for one in GROWN.values()),
     ):
-        compiled = vl_convert.vegalite_to_vega(spec)
+        compiled = vl_convert.vegalite_to_vega(spec, charts.VERSION)
         assert len(compiled["marks"]) >= 3
         assert {signal["name"] for signal in compiled["signals"]} >= {"hover", "zoom"}
 

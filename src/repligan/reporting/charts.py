@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from repligan.metrics.metric import metric
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from repligan.claims.ledger import Evidence
 
+    Numbers: TypeAlias = Sequence[float] | pd.Series[float] | np.ndarray
+
 Spec = dict[str, Any]
+VERSION = "6.1"  # of Vega-Lite: 6.4 shows no words beside the nearest point
 BANDS = (("p05", "p95"), ("lo", "hi"))  # where 90 % of the seeds lie, or the interval of the mean
 BAND, LINE, ASKED = {"type": "area", "opacity": 0.2}, {"type": "line"}, {"type": "rule", "strokeDash": [2, 3]}
 # Ctrl and the wheel, as maps have it, is also what browsers make of two fingers: the wheel alone scrolls the page.
@@ -30,7 +33,7 @@ def runtime() -> str:
     """What draws specs in a browser: Vega-Lite, Vega and vega-embed as one script of 0.9 MB, which fetches nothing."""
     import vl_convert
 
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VERSION)
 
 
 def png(spec: Spec) -> bytes:
@@ -63,7 +66,8 @@ def band(table: pd.DataFrame, name: str) -> tuple[str, str] | None:
 
 def curves(table: pd.DataFrame, names: Sequence[str], floor: Mapping[str, float] | None = None) -> Spec:
     """`names` over the column step of `table` with their bands; dashed: `floor`, name -> the same of real data."""
-    layers, seen = [], []
+    layers: list[Spec] = []
+    columns, told = {"step": [str(step) for step in table["step"]]}, []
     for name in names:
         label, ends = metric(name).label, band(table, name)
         colour: Spec = {"color": {"datum": label} | ({} if len(names) > 1 else {"legend": None})}
@@ -72,12 +76,13 @@ def curves(table: pd.DataFrame, names: Sequence[str], floor: Mapping[str, float]
         layers.append({"mark": LINE, "encoding": _x("step") | _y(name) | colour})
         if floor:
             layers.append({"mark": ASKED, "encoding": {"y": {"datum": _round(floor[name])}} | colour})
-        seen += [(name, label), *zip(ends or (), (f"{label}: from", "to"), strict=False)]
+        columns |= {key: _texts(table[key]) for key in (name, *(ends or ()))}
+        columns[f"{name}_said"] = _told(name, *(table[key] for key in (name, *(ends or ()))))
+        told.append((f"{name}_said", label))
     first = metric(names[0])
     scale: Spec = {"type": "log"} if first.log else {"domain": [0, 1]} if first.unit == "share" else {"zero": False}
-    columns = {"step": [str(step) for step in table["step"]]} | {key: _texts(table[key]) for key, _ in seen}
     of_x = {"scale": {"nice": False}, "axis": {"format": ",d", "title": "step"}}
-    return _spec(columns, [*layers, _hover("step", seen, first.unit)], of_x, {"scale": scale}, first.unit, 200)
+    return _spec(columns, [*layers, _hover("step", told)], of_x, {"scale": scale}, first.unit, 200)
 
 
 def growth(test: Evidence, grown: np.ndarray) -> Spec:
@@ -90,6 +95,7 @@ def growth(test: Evidence, grown: np.ndarray) -> Spec:
     below, above = _ends(test, [*estimate, *asked, *(one for one in (low[-1], high[-1]) if isfinite(one))])
     columns = {"seeds": [str(int(one)) for one in num], "estimate": _texts(estimate)}
     columns |= {"low": _texts(low, below), "high": _texts(high, above)}
+    columns["said"] = _told("match" if test.kind == "share" else "", estimate, low, high)
     # Over one number of seeds an area has no width.
     bounds = BAND if len(num) > 1 else {"type": "rule", "strokeWidth": 6, "opacity": 0.35}
     line = LINE | ({"point": True} if len(num) < 3 else {})
@@ -99,14 +105,13 @@ def growth(test: Evidence, grown: np.ndarray) -> Spec:
         {"mark": line | {"clip": True}, "encoding": _x("seeds") | _y("estimate") | colour},
         *({"mark": ASKED, "encoding": {"y": {"datum": _round(one)}}} for one in asked),
     ]
-    seen = [("estimate", "estimate"), ("low", "lower bound"), ("high", "upper bound")]
     unit = "share" if test.kind == "share" else "number"
     scale = {"domain": [_round(below), _round(above)], "nice": False}
     of_x = {
         "scale": {"type": "log", "domain": [_round(num[0] / 1.15), _round(num[-1] * 1.15)], "nice": False},
         "axis": {"values": _ticks(num), "format": ",d", "title": "seeds"},
     }
-    return _spec(columns, [*layers, _hover("seeds", seen, unit)], of_x, {"scale": scale}, unit, 110)
+    return _spec(columns, [*layers, _hover("seeds", [("said", "estimate")])], of_x, {"scale": scale}, unit, 110)
 
 
 def _asked(test: Evidence) -> Iterator[float]:
@@ -150,17 +155,15 @@ def _spec(
     }
 
 
-def _hover(x: str, seen: Sequence[tuple[str, str]], unit: str) -> Spec:
-    """An upright line at the nearest x that tells all values there; it also carries the zoom."""
-    told = [{"field": key, "type": "quantitative", "title": title} for key, title in seen]
+def _hover(x: str, told: Sequence[tuple[str, str]]) -> Spec:
+    """An upright line at the nearest x that tells, column by title, what is there; it also carries the zoom."""
     shown = {"condition": {"param": "hover", "empty": False, "value": 0.5}, "value": 0}
-    number = ".1%" if unit == "share" else ".3~g"
+    lines = [{"field": column, "type": "nominal", "title": title} for column, title in told]
+    place = {"field": x, "type": "quantitative", "format": ",d"}
     return {
         "params": [{"name": "hover", "select": NEAREST}, {"name": "zoom", "select": ZOOM, "bind": "scales"}],
         "mark": "rule",
-        "encoding": _x(x)
-        | {"opacity": shown}
-        | {"tooltip": [{"field": x, "type": "quantitative"}, *(one | {"format": number} for one in told)]},
+        "encoding": _x(x) | {"opacity": shown} | {"tooltip": [place, *lines]},
     }
 
 
@@ -176,7 +179,17 @@ def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _texts(values: Sequence[float] | pd.Series[float] | np.ndarray, end: float | None = None) -> list[str]:
+def _texts(values: Numbers, end: float | None = None) -> list[str]:
     """Numbers as CSV has them; one that is not finite is `end`, or missing."""
     other = "" if end is None else f"{end:.4g}"
     return [f"{value:.4g}" if isfinite(value) else other for value in values]
+
+
+def _told(name: str, values: Numbers, *ends: Numbers) -> list[str]:
+    """Values in words, as the tables have them, with their bands where there are any."""
+    number = metric(name).number
+    texts = [number(value) if isfinite(value) else "not finite" for value in values]
+    if ends:
+        bounds = [[number(end) if isfinite(end) else "no bound" for end in column] for column in ends]
+        texts = [f"{text} ({low} to {high})" for text, low, high in zip(texts, *bounds, strict=True)]
+    return texts
