@@ -132,7 +132,9 @@ def _write_one(params: Params, name: str, out: Path, file: Path) -> None:
     card: dict[str, Any] = {"num": 32, "repeats": 3, "floor": {key: {"mean": 0.5} for key in MEASURED[name]}}
     if params.measures[name].walk:
         card |= {"kind": "cnn", "accuracy": {"heldout": 0.9}, "task": "squares", "seeds": "0 to 2"}
-        card |= dict.fromkeys(("extractor", "extractor_sha256", "layer", "num_real", "num_gen"), "the same")
+        card |= dict.fromkeys(
+            ("extractor", "extractor_sha256", "layer", "real_sha256", "num_real", "num_gen"), "the same"
+        )
         card |= dict.fromkeys(("split", "resizer", "range", "bn", "dtype"), "the same")
         picture: np.ndarray = np.zeros((4, 1, 8, 8), np.uint8)
         _write_walk(out / "walk")

@@ -164,7 +164,9 @@ def make(config: ImageReference, processed: Path, out: Path, device: torch.devic
     for name, (one, luma) in found.items():
         seen |= {f"{name}features": one.features, f"{name}logits": torch.cat(one.logits, dim=1), f"{name}luma": luma}
     write_bytes(out / "features.safetensors", to_bytes(seen, list(factors.items())))
-    return Comparison(config, net, *found[""], *found["blurred_"], apart, factors), _card(config, out) | learned
+    return Comparison(config, net, *found[""], *found["blurred_"], apart, factors), _card(
+        config, processed, out
+    ) | learned
 
 
 def blur(img: np.ndarray) -> np.ndarray:
@@ -213,11 +215,12 @@ def _taught(
     return net, factors, learned
 
 
-def _card(config: ImageReference, out: Path) -> dict[str, Any]:
+def _card(config: ImageReference, processed: Path, out: Path) -> dict[str, Any]:
     """What one has to know before comparing a value with another."""
     return {
         "extractor": config.kind,
         "extractor_sha256": sha256(next(out.glob("extractor.*"))),
+        "real_sha256": sha256(processed / "train.npy"),
         "num_real": config.num,
         "num_gen": config.num,
         "split": "random halves of the training images",

@@ -1,7 +1,8 @@
 """A small classifier trained on the real images: its last hidden layer gives the features of distances.
 
 It learns the factors that the images are labelled with or, where there are none, by how many quarter turns an
-image was rotated (Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations").
+image was rotated (Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations"). And it
+learns to tell images from noise: what a classifier never saw falls into the middle of its features, among real images.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from repligan.training.rows import Adam
 
 AT_ONCE = 500  # images in memory
 TURNS = 4
+NONE = 3  # images for each one that is none, while the extractor learns
+SQUARES = 4  # a side, of an image whose squares are shuffled
 
 
 class Extractor(nn.Module):
-    """Images [N, C, H, W] float32 in [-1, 1] -> (features [N, d] float32, logits [N, values] of each factor)."""
+    """Images [N, C, H, W] float32 in [-1, 1] -> (features [N, d] float32, logits [N, values] of each factor and, last,
+    [N, 2] of being an image at all)."""
 
     def __init__(self, config: CnnReference, channels: int, size: int, values: list[int]):
         super().__init__()
@@ -42,7 +46,7 @@ class Extractor(nn.Module):
             nn.Linear(4 * width * (size // 8) ** 2, config.features),
             nn.ReLU(),
         )
-        self.head = nn.Linear(config.features, sum(values))
+        self.head = nn.Linear(config.features, sum(values) + 2)
         self.values = values
         self._init()
 
@@ -58,11 +62,12 @@ class Extractor(nn.Module):
 
     def forward(self, img: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         features = self.body(img)
-        return features, self.head(features).split(self.values, dim=1)
+        return features, self.head(features).split([*self.values, 2], dim=1)
 
     def look(self, img: np.ndarray) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The same of uint8 images [N, C, H, W]."""
-        return self(normalise(img).to(self.head.weight.device))
+        """(features, logits of each factor) of uint8 images [N, C, H, W]."""
+        features, logits = self(normalise(img).to(self.head.weight.device))
+        return features, logits[:-1]
 
 
 class FeatureExtractor(Protocol):
@@ -101,9 +106,11 @@ def fit(
             order = rng(0, "extractor_batches", epoch).permutation(len(img))
         rows = np.sort(order[i * config.batch : (i + 1) * config.batch])
         seen, wanted = pose(img[rows], None if labels is None else labels[rows], step)
-        _, logits = net(normalise(seen).to(device))
+        both = np.concatenate([seen, not_images(seen, step)])
+        _, (*factors, image) = net(normalise(both).to(device))
         target = torch.from_numpy(wanted).to(device)
-        loss = torch.stack([cross_entropy(one, target[:, k]) for k, one in enumerate(logits)]).mean()
+        told = torch.stack([cross_entropy(one[: len(seen)], target[:, k]) for k, one in enumerate(factors)]).mean()
+        loss = told + cross_entropy(image, (torch.arange(len(both), device=device) < len(seen)).long())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -118,6 +125,29 @@ def pose(img: np.ndarray, labels: np.ndarray | None, index: int) -> tuple[np.nda
     turns = rng(0, "rotations", index).integers(TURNS, size=len(img))
     rotated = np.stack([np.rot90(one, turn, axes=(1, 2)) for one, turn in zip(img, turns, strict=True)])
     return rotated, turns[:, None]
+
+
+def not_images(img: np.ndarray, index: int) -> np.ndarray:
+    """Of N uint8 images [N, C, H, W] N // NONE that are none: a third noise, with shuffled pixels and squares each.
+
+    The noise of each channel is uniform in a range of its own, so that light and dark, strong and weak noise is there.
+    """
+    g = rng(0, "not_images", index)
+    noise, pixels, squares = np.array_split(img[g.permutation(len(img))[: len(img) // NONE]], 3)
+    low, high = np.sort(g.integers(256, size=(2, *noise.shape[:2], 1, 1)), axis=0)
+    drawn = g.integers(low, high + 1, size=noise.shape).astype(np.uint8)
+    return np.concatenate([drawn, shuffled(pixels, 1, g), shuffled(squares, img.shape[2] // SQUARES, g)])
+
+
+def shuffled(img: np.ndarray, side: int, g: np.random.Generator) -> np.ndarray:
+    """Images [N, C, H, W] whose squares of `side` x `side` pixels change places, in every image in another way."""
+    num, channels, height, width = img.shape
+    grid = (num, channels, height // side, side, width // side, side)
+    squares = img.reshape(grid).transpose(0, 2, 4, 1, 3, 5)
+    listed = squares.reshape(num, -1, channels, side, side)
+    order = g.permuted(np.tile(np.arange(listed.shape[1]), (num, 1)), axis=1)
+    moved = np.take_along_axis(listed, order[:, :, None, None, None], axis=1).reshape(squares.shape)
+    return moved.transpose(0, 3, 1, 4, 2, 5).reshape(img.shape)
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from repligan.reporting.results import Result
 
 # What has to be the same. Not the seeds: other draws of the same thing may stand beside each other.
 CARD = (
-    "extractor", "extractor_sha256", "layer", "num_real", "num_gen", "split", "resizer", "range", "bn", "dtype",
+    "extractor", "extractor_sha256", "layer", "real_sha256", "num_real", "num_gen", "split", "resizer", "range", "bn",
+    "dtype",
 )  # fmt: skip
 
 
