@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,15 @@ THEMES = ("light", "dark")
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started
+
+
+def until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait until it holds, at most ten seconds: a page does after an event what it does, when it can."""
+    for _ in range(100):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    assert holds()
 
 
 class Opened:
@@ -106,8 +115,7 @@ def test_the_theme_is_the_systems_until_the_button_says_otherwise(browser: Brows
     assert (before > 600) == (theme == "light")
     page.get_by_role("button", name="theme").press("Enter")
     assert (brightness(page) > 600) != (theme == "light")
-    page.wait_for_timeout(500)
-    assert plot.screenshot() != chart
+    until(page, lambda: plot.screenshot() != chart)
     page.reload()
     assert (brightness(page) > 600) != (theme == "light")  # it is remembered
     page.close()
@@ -136,7 +144,7 @@ def test_a_claim_opens_to_its_evidence(page: Page) -> None:
     claim = page.locator("#claim-even-start")
     assert not claim.locator(".evidence").is_visible()
     claim.locator("summary").press("Enter")
-    assert claim.locator("canvas").first.is_visible()
+    claim.locator("canvas").first.wait_for()
     assert "even numbers among ten samples at step 0" in (claim.text_content() or "")
     assert "learning rate" in (claim.locator("dl").text_content() or "")
 
@@ -157,6 +165,7 @@ def test_a_slider_moves_through_the_training(page: Page) -> None:
 
 
 def test_a_slider_moves_through_the_latent_space(page: Page) -> None:
+    until(page, lambda: page.locator(".strip input:not([aria-valuetext])").count() == 0)
     for figure in page.locator("section:has(#dcgan-anime) .strip").all():
         figure.scroll_into_view_if_needed()
         slider, canvas = figure.get_by_role("slider"), figure.locator("canvas")
@@ -178,18 +187,15 @@ def test_a_chart_is_zoomed_and_hovered(page: Page) -> None:
     page.wait_for_function("document.querySelector('.charts .plot canvas')")
     whole = domain(page)
     plot.press("+")
-    page.wait_for_timeout(100)
-    nearer = domain(page)
-    assert whole[0] < nearer[0] < nearer[1] < whole[1]
+    until(page, lambda: whole[0] < domain(page)[0] < domain(page)[1] < whole[1])
     plot.press("0")
-    page.wait_for_timeout(100)
-    assert domain(page) == whole
+    until(page, lambda: domain(page) == whole)
     plot.hover()
     page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Control")
-    page.wait_for_timeout(100)
-    assert domain(page)[1] - domain(page)[0] < whole[1] - whole[0]
+    until(page, lambda: domain(page)[1] - domain(page)[0] < whole[1] - whole[0])
+    page.locator("#vg-tooltip-element").wait_for()
     told = page.locator("#vg-tooltip-element").text_content() or ""
     assert re.search(r"step[\d,]+loss of D[\d.]+ \([\d.]+ to [\d.]+\)loss of G[\d.]+ \([\d.]+ to [\d.]+\)", told), told
 
