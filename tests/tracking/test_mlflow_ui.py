@@ -70,7 +70,7 @@ def test_an_experiment_opens_to_its_variants_and_they_to_their_seeds(page: Page,
     page.goto(printed)
     for name, below in (
         ("dcgan-mnist", "dcgan-mnist/hard-labels"),
-        ("dcgan-mnist/hard-labels", "dcgan-mnist/hard-labels seed 2001"),
+        ("dcgan-mnist/hard-labels", "seed 2001 of dcgan-mnist/hard-labels"),
     ):
         expect(page.get_by_role("link", name=below, exact=True)).to_have_count(0)
         row = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name=name, exact=True))

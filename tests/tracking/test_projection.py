@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
+SEED = "seed 1 of pictures/relu on squares"
 
 
 @pytest.fixture
@@ -60,7 +61,12 @@ def history(store: Runs, run: Run, key: str) -> list[tuple[int, float]]:
 def called(made: Made) -> set[str]:
     """The names of all runs: rows, those of their trials where they have several, the claims."""
     several = {row: list(trials_of(row, one)) for row, one in made.params.rows.items()}
-    below = {str(trial) for trials in several.values() if len(trials) > 1 for trial in trials}
+    below = {
+        f"seed {trial.seeds[0]} of {made.params.called(row)}"
+        for row, trials in several.items()
+        if len(trials) > 1
+        for trial in trials
+    }
     return {made.params.called(row) for row in made.params.rows} | below | {"claims"}
 
 
@@ -77,14 +83,14 @@ def test_an_experiment_has_its_variants_below_it_and_they_have_their_seeds(here:
         "toy/fast-few": "toy",
         "pictures on squares": None,
         "pictures/relu on squares": "pictures on squares",
-        "pictures/relu seed 0": "pictures/relu on squares",
-        "pictures/relu seed 1": "pictures/relu on squares",
+        "seed 0 of pictures/relu on squares": "pictures/relu on squares",
+        "seed 1 of pictures/relu on squares": "pictures/relu on squares",
         "claims": None,
     }
     levels = {name: run.data.tags["level"] for name, run in runs.items()}
     assert levels["toy"] == levels["pictures on squares"] == "system"
     assert {levels[name] for name in ("toy/fast", "pictures/relu on squares")} == {"variant"}
-    assert levels["pictures/relu seed 1"] == "seed"
+    assert levels["seed 1 of pictures/relu on squares"] == "seed"
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
@@ -104,8 +110,10 @@ def test_curves_are_those_of_the_tables_with_their_intervals(here: Path, finishe
         assert history(store, published, key) == list(zip(curves["step"], curves[column], strict=True))
     values, note = arrays(made.data / "evaluations" / "pictures" / "relu.safetensors")
     one = list(zip(note["steps"]["kid"], values["kid"][:, 1].tolist(), strict=True))
-    assert history(store, runs["pictures/relu seed 1"], "kid") == one
-    assert not [key for key in runs["pictures/relu seed 1"].data.metrics if key.endswith((".low", ".high"))]
+    assert history(store, runs[SEED], "kid") == one
+    assert not [
+        key for key in runs["seed 1 of pictures/relu on squares"].data.metrics if key.endswith((".low", ".high"))
+    ]
 
 
 def test_a_run_has_at_most_25_metrics_and_systems_share_theirs() -> None:
@@ -168,7 +176,7 @@ def test_runs_take_as_long_as_their_trainings_took(here: Path, finished: Store) 
     }
     assert took["toy"] == (1_000_000, 60_000)
     assert took["pictures/relu on squares"] == (1_000_000, 12_000)
-    assert took["pictures/relu seed 1"] == (1_001_000, 7_000)
+    assert took["seed 1 of pictures/relu on squares"] == (1_001_000, 7_000)
     assert {took[name][1] for name in ("toy/fast", "pictures on squares", "claims")} == {0}
     points = store.client.get_metric_history(runs_of(store)["toy"].info.run_id, "loss_D")
     assert [point.timestamp for point in points] == [1_015_000, 1_030_000, 1_045_000, 1_060_000]
@@ -259,7 +267,7 @@ def test_twice_over_changes_nothing_and_a_stopped_sync_goes_on(here: Path, finis
     assert content(here) == whole
     store = tracking.open_store()
     before = runs_of(store)
-    stopped = ("toy/fast", "pictures on squares", "pictures/relu seed 1")
+    stopped = ("toy/fast", "pictures on squares", "seed 1 of pictures/relu on squares")
     for name in stopped:
         store.client.set_terminated(before[name].info.run_id, "RUNNING")
     done = projection.sync(made.params, made.data, made.reports)
@@ -330,12 +338,15 @@ def test_a_damaged_table_is_named(here: Path, finished: Store) -> None:
 
 
 def test_a_moved_folder_keeps_its_files(here: Path, finished: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
     (old := here / "öld").mkdir()
     monkeypatch.chdir(old)
     made = make(old)
     projection.sync(made.params, made.data, made.reports)
     new = old.rename(here / "new one")
     monkeypatch.chdir(new)
+    _artifact_repos_cache.clear()  # as another process would find it
     store = tracking.open_store()
     run = runs_of(store)["toy"]
     assert "seeds.json" in [file.path for file in store.client.list_artifacts(run.info.run_id)]

@@ -24,7 +24,7 @@ from repligan.store import Store as Finished
 from repligan.tracking import rows, words
 from repligan.tracking.rows import Shown
 from repligan.tracking.runs import Draft, Models, Runs, data_of, log_pictures, parameters, tags
-from repligan.tracking.store import FILE, FINGERPRINT, RESULT, open_store, short, uri, warn
+from repligan.tracking.store import FILE, FINGERPRINT, RESULT, SOURCE, open_store, short, uri, warn
 from repligan.training.rows import PUBLISHED, RowId
 from repligan.trials import Trial, Workshop, folder
 
@@ -106,9 +106,8 @@ class _Projection:
             run_id, wrote = self.runs.write(whole.key, self.params.called(row), parent, note, draft)
             systems.setdefault(row.experiment, run_id)
             for part in parts:
-                trial = part.trials[0]
-                draft = partial(self._trial, row, part)
-                wrote |= self.runs.write(part.key, str(trial), run_id, words.trial(trial), draft)[1]
+                name, note = words.trial(self.params, part.trials[0])
+                wrote |= self.runs.write(part.key, name, run_id, note, partial(self._trial, row, part))[1]
             done[str(row)] = WRITTEN if wrote else WAS_THERE
         return done, systems
 
@@ -204,7 +203,7 @@ def _slug(title: str) -> str:
 def _write_claims(runs: Runs, params: Params, claims: Ledger, reports: Path) -> tuple[str, bool]:
     def draft() -> Draft:
         came = rows.span([], reports / "claims.json")
-        labels = {"level": CLAIMS, "scale": params.scale}
+        labels = {"level": CLAIMS, "scale": params.scale, SOURCE: "stages/claims.py"}
 
         def files(run_id: str) -> None:
             runs.store.log_table_once(run_id, ledger.table(claims), "claims.json")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT, FILE, DATABASE, ARTIFACTS = "repligan", "sqlite:///", "mlflow.db", "mlartifacts"
 FINGERPRINT, RESULT = "repligan.fingerprint", "repligan.result"
-NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
+NOTE, PARENT, SOURCE = "mlflow.note.content", "mlflow.parentRunId", "mlflow.source.name"
 EARLIER = "repligan, with files bound to a folder"  # what an experiment of an earlier version is called from then on
 RELATIVE = "mlflow-artifacts"  # addresses of files that a moved folder and a server keep
 # For MLflow's interface; 3.17 looks at its own switch instead, which `Store.page` sets.
@@ -216,7 +216,7 @@ def _create(database: Path) -> None:
 
 def origin() -> dict[str, str]:
     """The tags of MLflow's columns Source and Created by: the stage that trains, the commit, the user."""
-    tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "stages/train.py"}
+    tags = {"mlflow.source.type": "LOCAL", SOURCE: "stages/train.py"}
     head = git(Path.cwd(), "rev-parse", "HEAD")
     if head.returncode == 0:
         tags["mlflow.source.git.commit"] = head.stdout.decode().strip()

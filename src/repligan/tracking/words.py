@@ -39,9 +39,11 @@ def variant(params: Params, claims: Ledger, row: RowId) -> str:
     return "\n".join(lines)
 
 
-def trial(one: Trial) -> str:
-    """Which seeds of what."""
-    return f"One training of `{one.row}`; the run above has the mean over all seeds."
+def trial(params: Params, one: Trial) -> tuple[str, str]:
+    """(name, description); the seeds come first, for the table of runs cuts names off."""
+    first, last = one.seeds[0], one.seeds[-1]
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    return f"{seeds} of {params.called(one.row)}", "One training; the run above has the mean over all seeds."
 
 
 def ledger_of(claims: Ledger) -> str:
