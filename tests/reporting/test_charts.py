@@ -127,3 +127,14 @@ def test_the_runtime_is_the_same_each_time() -> None:
     assert "vegaEmbed" in script
     assert "</script" not in script
     assert script == charts.runtime()
+
+
+def test_a_logarithmic_axis_has_no_place_for_bounds_of_zero_or_less() -> None:
+    values = {"step": [0, 5], "kid": [3.0, 0.5], "kid_lo": [2.0, -0.1], "kid_hi": [4.0, 1.1]}
+    floor, table = {"kid": -0.2}, pd.DataFrame(values)
+    called = table.rename(columns=lambda key: key.replace("kid", "fd_cnn_64"))
+    straight, log = charts.curves(table, ["kid"], floor), charts.curves(called, ["fd_cnn_64"], {"fd_cnn_64": -0.2})
+    assert [row["kid_lo"] for row in rows(straight)] == ["2", "-0.1"]
+    assert [row["fd_cnn_64_lo"] for row in rows(log)] == ["2", "0.5"]
+    assert rows(log)[1]["fd_cnn_64_said"] == "0.5 (-0.1 to 1.1)"
+    assert (len(of(straight, "rule")), len(of(log, "rule"))) == (1, 0)

@@ -15,7 +15,7 @@ from repligan.params import Params, load
 from repligan.store import Store
 from repligan.tools import publish as publishing
 from repligan.tools.audit import told
-from repligan.trials import trials_of
+from repligan.trials import digest, trials_of
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
 ) -> None:
     monkeypatch.chdir(root)
     monkeypatch.setenv("REPLIGAN_TRIALS", str(reproduced / "store"))
+    digest.cache_clear()  # of relative paths, which meant other files elsewhere
     shown = CliRunner().invoke(main, ["publish"])
     assert shown.exit_code == 0, (shown.output, shown.exception)
     out = root / "published" / "smoke"

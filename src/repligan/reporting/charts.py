@@ -68,18 +68,22 @@ def curves(table: pd.DataFrame, names: Sequence[str], floor: Mapping[str, float]
     """`names` over the column step of `table` with their bands; dashed: `floor`, name -> the same of real data."""
     layers: list[Spec] = []
     columns, told = {"step": [str(step) for step in table["step"]]}, []
+    first = metric(names[0])
+    if first.log:  # such an axis has no place for a bound of zero or less: it ends at the lowest value
+        drawn = table.clip(lower=table[list(names)].where(table[list(names)] > 0).min().min())
+    else:
+        drawn = table
     for name in names:
         label, ends = metric(name).label, band(table, name)
         colour: Spec = {"color": {"datum": label} | ({} if len(names) > 1 else {"legend": None})}
         if ends:
             layers.append({"mark": BAND, "encoding": _x("step") | _y(*ends) | colour})
         layers.append({"mark": LINE, "encoding": _x("step") | _y(name) | colour})
-        if floor:
+        if floor and not (first.log and floor[name] <= 0):
             layers.append({"mark": ASKED, "encoding": {"y": {"datum": _round(floor[name])}} | colour})
-        columns |= {key: _texts(table[key]) for key in (name, *(ends or ()))}
+        columns |= {key: _texts(drawn[key]) for key in (name, *(ends or ()))}
         columns[f"{name}_said"] = _told(name, *(table[key] for key in (name, *(ends or ()))))
         told.append((f"{name}_said", label))
-    first = metric(names[0])
     scale: Spec = {"type": "log"} if first.log else {"domain": [0, 1]} if first.unit == "share" else {"zero": False}
     of_x = {"scale": {"nice": False}, "axis": {"format": ",d", "title": "step"}}
     return _spec(columns, [*layers, _hover("step", told)], of_x, {"scale": scale}, first.unit, 200)
