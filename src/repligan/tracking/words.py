@@ -23,10 +23,8 @@ def system(params: Params, claims: Ledger, published: RowId) -> str:
     lines = [f"**{report.title}** ({report.source})", "", _data(params, row.dataset), ""]
     if said := claims_of(params, claims, name):
         lines += ["| the source says | measured | verdict |", "|---|---|---|"]
-        own = _rows(params, name)
-        lines += [
-            f"| {entry.says} (`{entry.id}`) | {_measured(entry, own)} | {ledger.verdict(entry)} |" for entry in said
-        ]
+        found = [(entry, _measured(entry, _rows(params, name))) for entry in said]
+        lines += [f"| {entry.says} (`{entry.id}`) | {value} | {ledger.verdict(entry)} |" for entry, value in found]
     return "\n".join(lines)
 
 
@@ -66,7 +64,10 @@ def _rows(params: Params, name: str) -> set[str]:
 
 
 def _tested_on(test: Evidence | NotRun) -> set[str]:
-    return {*(test.rows if isinstance(test, Evidence) else test.not_run)}
+    """The rows of a test, and of those that are not run at this scale their experiments."""
+    if isinstance(test, Evidence):
+        return {*test.rows}
+    return {part for row in test.not_run for part in (row, row.split("/")[0])}
 
 
 def _measured(entry: Entry, rows: set[str]) -> str:
