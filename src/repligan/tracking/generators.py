@@ -94,7 +94,7 @@ class Snapshots:
     def log(self, run_id: str) -> dict[int, str]:
         """Log to a run those that it lacks, and register the best one; step -> id of the model.
 
-        None where weights are missing: nothing but these models needs them.
+        Nothing where weights are missing: only these models need them.
         """
         if not all((self.weights / snapshot_name(step)).exists() for step in self.steps):
             return {}
@@ -121,7 +121,7 @@ class Snapshots:
         return sorted({*spread_out, self.best})
 
     def _called(self, step: int) -> str:
-        return f"{self.result.name} step {step}"
+        return f"{self.result.called} step {step}"
 
     def _ready(self, run_id: str) -> dict[str, str]:
         """Name -> id of the models that a run has; what a stopped sync left behind is removed."""
@@ -154,7 +154,7 @@ class Snapshots:
         client, name = self.store.client, self.result.name
         source = client.get_logged_model(model_id).artifact_location
         if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name, description=f"G of {self.result.report.title}")
+            client.create_registered_model(name, description=f"G of {self.result.called}")
         made = next((one for one in client.search_model_versions(f"name = '{name}'") if one.source == source), None)
         if made is None:
             rule = self.result.metrics.get("best", {}).get("rule", "the last snapshot")

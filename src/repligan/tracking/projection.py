@@ -112,7 +112,7 @@ class _Projection:
         return done, systems
 
     def _row(self, row: RowId, shown: Shown) -> Draft:
-        name, result, is_system = row.experiment, self.published[row.experiment], row.variant == PUBLISHED
+        result, is_system = self.published[row.experiment], row.variant == PUBLISHED
         trained = {str(trial): self._training(trial) for trial in shown.trials}
         draft = self._draft(row, shown, "system" if is_system else "variant")
 
@@ -129,7 +129,7 @@ class _Projection:
         if not is_system:
             return replace(draft, files=files)
         labels = {**draft.tags, "article": result.report.source, **_alarms(result)}
-        return replace(draft, tags=labels, files=files, models=self._models(name, shown))
+        return replace(draft, tags=labels, files=files, models=self._models(row, shown))
 
     def _trial(self, row: RowId, shown: Shown) -> Draft:
         draft = self._draft(row, shown, "seed")
@@ -160,16 +160,16 @@ class _Projection:
             self.trained[str(trial)] = fingerprint(key), entry.notes if entry else {"environment": ELSEWHERE}
         return self.trained[str(trial)]
 
-    def _models(self, name: str, shown: Shown) -> Callable[[str], Models]:
+    def _models(self, row: RowId, shown: Shown) -> Callable[[str], Models]:
         """Logs the snapshots of the first seeds' G, where their weights are here, and registers the best one."""
-        trial, result = shown.trials[0], self.published[name]
-        weights = self.data / "runs" / name / trial.place
+        trial, result = shown.trials[0], self.published[row.experiment]
+        weights = self.data / "runs" / row.experiment / trial.place
         if not result.pictures or not weights.exists():
             return lambda run_id: {}
         from repligan.tracking.generators import Snapshots
 
-        form = self.params.dataset_of(name).form
-        labels = {**self.runs.origin, "system": name, "scale": self.params.scale}
+        form = self.params.dataset_of(row.experiment).form
+        labels = {**self.runs.origin, **tags(self.params, row, "system")}
         return Snapshots(self.runs.store, trial, form, weights, result, labels).log
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from repligan.claims import ledger
-from repligan.claims.ledger import Entry, Evidence, Ledger
+from repligan.claims.ledger import Entry, Evidence, Ledger, NotRun
 from repligan.core.rows import flatten
 from repligan.params import Params
 from repligan.training.rows import PUBLISHED, RowId
@@ -23,7 +23,8 @@ def system(params: Params, claims: Ledger, published: RowId) -> str:
     lines = [f"**{report.title}** ({report.source})", "", _data(params, row.dataset), ""]
     if said := claims_of(params, claims, name):
         lines += ["| the source says | measured | verdict |", "|---|---|---|"]
-        lines += [f"| {entry.says} (`{entry.id}`) | {_first(entry)} | {ledger.verdict(entry)} |" for entry in said]
+        found = [(entry, _measured(entry, _rows(params, name))) for entry in said]
+        lines += [f"| {entry.says} (`{entry.id}`) | {value} | {ledger.verdict(entry)} |" for entry, value in found]
     return "\n".join(lines)
 
 
@@ -53,17 +54,27 @@ def ledger_of(claims: Ledger) -> str:
 
 def claims_of(params: Params, claims: Ledger, name: str) -> list[Entry]:
     """The claims that are tested on an experiment or one of its variants."""
-    rows = {called for row in params.rows_of(name) for called in (str(row), params.called(row))}
-    return [
-        entry
-        for entry in claims.claims
-        if any(rows & {*(test.rows if isinstance(test, Evidence) else test.not_run)} for test in entry.tests)
-    ]
+    rows = _rows(params, name)
+    return [entry for entry in claims.claims if any(rows & _tested_on(test) for test in entry.tests)]
 
 
-def _first(entry: Entry) -> str:
-    value, bounds, _ = ledger.measured(entry.tests[0])
-    return f"{entry.tests[0].label}: {value} {bounds}".strip()
+def _rows(params: Params, name: str) -> set[str]:
+    """What the ledger calls the rows of an experiment, run or not."""
+    return {called for row in params.rows_of(name) for called in (str(row), params.called(row))}
+
+
+def _tested_on(test: Evidence | NotRun) -> set[str]:
+    """The rows of a test, and of those that are not run at this scale their experiments."""
+    if isinstance(test, Evidence):
+        return {*test.rows}
+    return {part for row in test.not_run for part in (row, row.split("/")[0])}
+
+
+def _measured(entry: Entry, rows: set[str]) -> str:
+    """The first measure of a claim that is one of these rows."""
+    test = next(test for test in entry.tests if rows & _tested_on(test))
+    value, bounds, _ = ledger.measured(test)
+    return f"{test.label}: {value} {bounds}".strip()
 
 
 def _data(params: Params, dataset: str) -> str:
