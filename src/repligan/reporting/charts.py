@@ -69,10 +69,9 @@ def curves(table: pd.DataFrame, names: Sequence[str], floor: Mapping[str, float]
     layers: list[Spec] = []
     columns, told = {"step": [str(step) for step in table["step"]]}, []
     first = metric(names[0])
-    if first.log:  # such an axis has no place for a bound of zero or less: it ends at the lowest value
-        drawn = table.clip(lower=table[list(names)].where(table[list(names)] > 0).min().min())
-    else:
-        drawn = table
+    positive = table[list(names)].where(table[list(names)] > 0)
+    # A logarithmic axis has no place for a bound of zero or less: it ends at the lowest value.
+    drawn = table.clip(lower=positive.min().min()) if first.log else table
     for name in names:
         label, ends = metric(name).label, band(table, name)
         colour: Spec = {"color": {"datum": label} | ({} if len(names) > 1 else {"legend": None})}
