@@ -53,10 +53,10 @@ def test_what_is_not_finished_is_not_published(
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match="found no finished trial"):
-        list(publishing.publish(root, smoke, Store(tmp_path / "empty"), out))
+        publishing.publish(root, smoke, Store(tmp_path / "empty"), out)
     (root / "reports" / "metrics" / "even.json").unlink()
     with pytest.raises(InputError, match=r"even\.json: not found"):
-        list(publishing.publish(root, smoke, Store(tmp_path / "empty"), out))
+        publishing.publish(root, smoke, Store(tmp_path / "empty"), out)
     assert not out.exists()
 
 
@@ -64,5 +64,10 @@ def test_what_is_too_large_to_be_committed_is_told(
     root: Path, reproduced: Path, smoke: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "LARGEST", 1000)
+    digest.cache_clear()
+    (out := tmp_path / "out").mkdir()
+    (out / "before").write_text("")
+    monkeypatch.chdir(root)
     with pytest.raises(InputError, match="bytes; allowed: 1,000 to be committed"):
-        list(publishing.publish(root, smoke, Store(reproduced / "store"), tmp_path / "out"))
+        publishing.publish(Path(), smoke, Store(reproduced / "store"), out)
+    assert [path.name for path in out.iterdir()] == ["before"]

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from repligan.core.errors import InputError
-from repligan.core.files import arrays, existing, write_bytes
+from repligan.core.files import arrays, existing, whole_dir, write_bytes
 from repligan.params import Params
 from repligan.reporting.pictures import picture
 from repligan.store import Store
@@ -22,11 +22,12 @@ LARGEST = 10**6  # bytes of a file, so that it may be committed
 CARRIED = ("params.yaml", "reports/claims.json")
 
 
-def publish(root: Path, params: Params, store: Store, out: Path) -> Iterator[str]:
+def publish(root: Path, params: Params, store: Store, out: Path) -> list[str]:
     """Write `out`: params.yaml, the ledger, metrics, a table of all trials, the trials themselves, and pictures.
 
     The trials of toys stay out: they are those of the laptop scale, and large. Says in lines what was written. Raises
-    InputError where the pipeline has not ended at this scale, or a file would be too large to be committed.
+    InputError, and leaves `out` as it was, where the pipeline has not ended at this scale, or a file is too large to be
+    committed.
     """
     content = {Path(name).name: existing(root / name).read_bytes() for name in CARRIED}
     for name in params.experiments:
@@ -34,16 +35,21 @@ def publish(root: Path, params: Params, store: Store, out: Path) -> Iterator[str
         content[f"metrics/{name}.json"] = metrics.read_bytes()
         content[f"pictures/{name}.png"] = _last(root / "data" / "evaluations" / name / "pictures.safetensors")
     content["trials.csv"] = _table(list(_trials(root, params, store)))
-    for name in params.experiments:
-        rows = [str(row) for row in params.rows_of(name)]
-        if not params.published(name).stacked:
-            evidence.export(params, root / "data", store, rows, out / f"{name}.trials")
-            yield f"{name}: {(out / f'{name}.trials').stat().st_size:,} bytes of trials"
-    for name, one in content.items():
-        write_bytes(out / name, one)
-    if large := [path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size > LARGEST]:
-        raise InputError(f"{large[0]}: found {large[0].stat().st_size:,} bytes; allowed: {LARGEST:,} to be committed")
-    yield f"{out}: {sum(1 for path in out.rglob('*') if path.is_file())} files; commit them"
+    lines = []
+    with whole_dir(out) as folder:
+        for name in params.experiments:
+            if not params.published(name).stacked:
+                file = folder / f"{name}.trials"
+                evidence.export(params, root / "data", store, [str(row) for row in params.rows_of(name)], file)
+                lines.append(f"{name}: {file.stat().st_size:,} bytes of trials")
+        for name, one in content.items():
+            write_bytes(folder / name, one)
+        files = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        largest = max(files, key=lambda path: files[path])
+        if files[largest] > LARGEST:
+            found = f"{out / largest}: found {files[largest]:,} bytes"
+            raise InputError(f"{found}; allowed: {LARGEST:,} to be committed")
+    return [*lines, f"{out}: {len(files)} files; commit them"]
 
 
 def _last(pictures: Path) -> bytes:
