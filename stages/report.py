@@ -35,7 +35,7 @@ def main(data: Path, reports: Path, params: Path) -> None:
         write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
     html = page.render(loaded, found, claims, values, charts.runtime())
     write_bytes(reports / "index.html", html.encode())
-    projection.attach_or_warn(reports, runs, found)
+    projection.attach_or_warn(reports, runs)
     click.echo(f"report: {reports / 'index.html'}")
 
 
