@@ -54,15 +54,15 @@ SMALL: dict[str, Any] = {
             "source": {"kind": "integers", "start": 0, "stop": 128, "step": 2},
             "form": {"kind": "bits", "width": 7},
             "metrics": "even",
-            "standin_for": None,
+            "standin_for": None, "remote": None,
         },
         "box": {
             "source": {"kind": "box", "low": [0.8, 0.0, 0.8, 0.0], "high": [1.0, 0.2, 1.0, 0.2]},
             "form": {"kind": "box"},
             "metrics": "bits1010",
-            "standin_for": None,
+            "standin_for": None, "remote": None,
         },
-        "faces": {"source": FACES, "form": FORM, "metrics": "images", "standin_for": "celeba"},
+        "faces": {"source": FACES, "form": FORM, "metrics": "images", "standin_for": "celeba", "remote": None},
     },
     "references": {
         "even": {"kind": "draws", "num": 128, "repeats": 50},
@@ -321,6 +321,8 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
             "datasets.faces.standin_for: found None; allowed for drawn: the name of a dataset",
         ),
         ("datasets/faces/standin_for", "../x", "datasets.faces.standin_for: found '../x'"),
+        ("datasets/faces/remote", "own", None),
+        ("datasets/faces/remote", "public", "datasets.faces.remote: found 'public'; allowed: 'own'"),
         ("datasets/faces/source/size", 33, "datasets.faces.source.size: found 33; allowed: 32 or 64"),
         (
             "datasets/faces/source/subject",

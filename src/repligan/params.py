@@ -71,7 +71,7 @@ class Params(Strict):
     def by_stage(self) -> dict[str, dict[str, Table]]:
         """Stage -> name of its dataset or experiment -> all that this file says to it, JSON-able."""
         runtime = self.runtime.model_dump(mode="json")
-        data = {name: row.model_dump(mode="json") for name, row in self.datasets.items()}
+        data = {name: row.model_dump(mode="json", exclude={"remote"}) for name, row in self.datasets.items()}
         references = {name: row.model_dump(mode="json") for name, row in self.references.items()}
         stages: dict[str, dict[str, Table]] = {
             "fetch": {name: {"source": row["source"]} for name, row in data.items()},
