@@ -304,6 +304,14 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
             {"stop": True},
             "experiments.faces.variants.hard.alarms.stop: found true; allowed: false, seeds have to end together",
         ),
+        ("runtime/ranks", {"num": 2, "sync_norm": True}, None),
+        ("runtime/ranks", {"num": 1, "sync_norm": True}, "runtime.ranks.num: found 1; allowed: greater than or equal"),
+        ("runtime/ranks", {"num": 2}, "runtime.ranks.sync_norm: found nothing; allowed: a value"),
+        (
+            "runtime/ranks",
+            {"num": 3, "sync_norm": True},
+            "experiments.faces.batch: found 16; allowed: a multiple of runtime.ranks.num, 3",
+        ),
         # Datasets.
         ("datasets/../x", {}, "datasets.../x: found '../x'; allowed: a name of lower-case"),
         ("datasets/even/source/start", 128, "datasets.even.source.start: found 128; allowed: less than stop, 128"),
