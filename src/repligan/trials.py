@@ -40,7 +40,7 @@ from repligan.core.files import (
 from repligan.core.progress import Progress
 from repligan.core.rows import fingerprint
 from repligan.core.signals import stop_on_signal
-from repligan.engines import Job
+from repligan.engines import Job, in_ranks
 from repligan.evaluation.rows import DrawsReference, ImageReference, Walk
 from repligan.evaluation.tables import RowResult, curves, joined, losses, metrics, to_csv, values
 from repligan.params import Params
@@ -49,6 +49,8 @@ from repligan.training.rows import PUBLISHED, Experiment, RowId
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from repligan.training.loop import Training
 
 STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
@@ -63,6 +65,7 @@ OF_G = (
 )  # scores of a latent space, one value a G
 MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
+RANKS = [("repligan.training.ranks", name) for name in ("joined", "together")]
 version = cache(metadata.version)  # which reads all that a package says of itself
 
 
@@ -143,47 +146,74 @@ class Workshop:
         if row.alarms and row.alarms.stop:
             said["alarms"] = row.alarms.model_dump(mode="json")
         form = self.params.datasets[row.dataset].form
+        several = self.params.ranks_of(row)
         return self._key("training", trial) | {
             "row": said,
             "form": form.model_dump(mode="json"),
-            "code": code.digest(training_roots(row)),
+            "code": code.digest([*training_roots(row), *(RANKS if several else ())]),
+            **({"ranks": several.model_dump(mode="json")} if several else {}),
         }
 
     def train(self, trial: Trial, alone: bool = True, whole: bool = False) -> Entry:
         """The finished training of a trial, with weights if kept or `whole`: from the store, trained or continued."""
-        key, row = self.training_key(trial), trial.experiment
+        key, several = self.training_key(trial), self.params.ranks_of(trial.experiment)
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
-            from repligan.training import loop
-            from repligan.training.slopes import refuse_wrong_slope
-
-            if row.stacked:
-                refuse_wrong_slope(row.loss.build())
-            device = runtime.device(self.params.runtime, row.threads)
-            form, precision = self.params.datasets[row.dataset].form, self.params.runtime.precision
-            training = loop.start(str(trial), row, form, self.processed, trial.seeds, device, precision)
-            progress = Progress(str(trial), row.steps) if alone else None
-            watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
             began = time.time()
-            try:
-                with stop_on_signal() as stop:
-
-                    def report(step: int, scalars: dict[str, float], img: Any) -> None:
-                        if _orphaned():  # nobody will take what comes of this
-                            stop.signal = SIGTERM
-                        if progress:
-                            progress(step, **scalars)
-                        if watcher:
-                            watcher(step, scalars, None if img is None else img.cpu().numpy())
-
-                    loop.train(training, out, unfinished, dict(key), report, stop)
-            finally:
-                if watcher:
-                    watcher.close()
+            training = partial(self._train, trial, key, alone, out, unfinished)
+            if several:
+                in_ranks(str(trial), several.num, training)
+            else:
+                training()
             self._refuse_other(trial, key, out)
             return {"environment": runtime.in_force(), "began": began, "seconds": round(time.time() - began, 1)}
 
         return self.store.get(key, make, whole or trial.kept)
+
+    def _train(self, trial: Trial, key: Key, alone: bool, out: Path, unfinished: Path) -> None:
+        """Train a trial, or as one of its ranks."""
+        several, lead = self.params.ranks_of(trial.experiment), partial(self._lead, trial, key, alone, out, unfinished)
+        if several is None:
+            lead(self._start(trial))
+            return
+        from repligan.training import ranks
+
+        with ranks.joined(runtime.kind_of_device(self.params.runtime) == "cuda"):
+            training = self._start(trial)
+            ranks.together(training, several.sync_norm, partial(lead, training))
+
+    def _start(self, trial: Trial) -> Training:
+        from repligan.training import loop
+        from repligan.training.slopes import refuse_wrong_slope
+
+        row, set_up = trial.experiment, self.params.runtime
+        if row.stacked:
+            refuse_wrong_slope(row.loss.build())
+        device = runtime.device(set_up, row.threads)
+        form = self.params.datasets[row.dataset].form
+        return loop.start(str(trial), row, form, self.processed, trial.seeds, device, set_up.precision)
+
+    def _lead(self, trial: Trial, key: Key, alone: bool, out: Path, unfinished: Path, training: Training) -> None:
+        """Train to the end, seen by who watches, until a signal comes."""
+        from repligan.training import loop
+
+        progress = Progress(str(trial), trial.experiment.steps) if alone else None
+        watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
+        try:
+            with stop_on_signal() as stop:
+
+                def report(step: int, scalars: dict[str, float], img: Any) -> None:
+                    if _orphaned():  # nobody will take what comes of this
+                        stop.signal = SIGTERM
+                    if progress:
+                        progress(step, **scalars)
+                    if watcher:
+                        watcher(step, scalars, None if img is None else img.cpu().numpy())
+
+                loop.train(training, out, unfinished, dict(key), report, stop)
+        finally:
+            if watcher:
+                watcher.close()
 
     def _refuse_other(self, trial: Trial, key: Key, out: Path) -> None:
         """Raises InputError where an imported entry of `key` differs from what was made in `out`; sets it aside."""
@@ -315,6 +345,11 @@ class Workshop:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         }
 
+    def _threads(self, trial: Trial) -> int:
+        """Of all processes that train a trial."""
+        several = self.params.ranks_of(trial.experiment)
+        return trial.experiment.threads * (several.num if several else 1)
+
     def _job(self, call: Callable[[bool], object], threads: int) -> Job:
         return Job(call, threads, on_gpu=runtime.kind_of_device(self.params.runtime) == "cuda")
 
@@ -322,8 +357,9 @@ class Workshop:
 
     def training_jobs(self, name: str) -> list[Job]:
         """A job for each trial of an experiment that is not finished."""
+        runtime.refuse_few_gpus(self.params.runtime)
         return [
-            self._job(partial(self.train, trial), trial.experiment.threads)
+            self._job(partial(self.train, trial), self._threads(trial))
             for trial in self.trials(name)
             if not self.store.find(self.training_key(trial), trial.kept)
         ]
