@@ -1,0 +1,176 @@
+"""Trials on a Ray cluster of two nodes on this machine: the same bits, whatever is killed, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import ROOT
+
+from repligan import cluster
+from repligan.params import Params
+
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None and not os.environ.get("REPLIGAN_NEEDS_RAY"), reason="Ray is not installed"
+)
+IMAGES, TOY = "dcgan-mnist", "even"
+EACH = 12  # trials of each kind
+SHORT: dict[str, dict[str, Any]] = {
+    IMAGES: {"steps": 4, "snapshot_every": 2, "log_every": 2, "threads": 1, "variants": {}},
+    TOY: {"steps": 100, "snapshot_every": 50, "variants": {}},
+}
+PATIENCE = 110.0  # seconds
+
+
+def params_of(smoke: Params, **seeds: int) -> dict[str, Any]:
+    """The tables of some experiments, for a few steps and so many seeds."""
+    tables = smoke.model_dump(mode="json")
+    tables["experiments"] = {name: tables["experiments"][name] | SHORT[name] | {"seeds": seeds[name]} for name in seeds}
+    tables["evaluations"] = {
+        name: tables["evaluations"][name] | {"milestones": [0, SHORT[name]["steps"]]} for name in seeds
+    }
+    return tables
+
+
+def prepare(folder: Path, tables: dict[str, Any], processed: Path) -> Path:
+    """A folder that sweep.py takes."""
+    folder.mkdir()
+    (folder / "params.yaml").write_text(json.dumps(tables))
+    (folder / "processed").symlink_to(processed)
+    return folder
+
+
+def made(folder: Path) -> dict[str, tuple[dict[str, str], int]]:
+    """Finished entries of a store: name -> (file -> sha256, when it was made)."""
+    found = [path for path in folder.glob("*/entry.json") if "." not in path.parent.name]
+    return {path.parent.name: (json.loads(path.read_text())["files"], path.stat().st_mtime_ns) for path in found}
+
+
+def hashes(folder: Path) -> dict[str, dict[str, str]]:
+    return {name: files for name, (files, _) in made(folder).items()}
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@dataclass
+class Node:
+    """A raylet, and the folder in which its trials work."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def raylet(self) -> psutil.Process:
+        return next(one for one in psutil.Process(self.process.pid).children(recursive=True) if one.name() == "raylet")
+
+
+class Cluster:
+    """Nodes of a core each on this machine."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.nodes = folder, list[Node]()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def add(self, *before: str) -> Node:
+        """Start another node, the first as the head; `before`: a command that starts it."""
+        home = self.folder / str(len(self.nodes))
+        port = self.address.rpartition(":")[2]
+        where = (
+            ["--address", self.address] if self.nodes else ["--head", "--port", port, "--include-dashboard", "false"]
+        )
+        size = ["--num-cpus", "1", "--object-store-memory", str(2**27), "--disable-usage-stats"]
+        command = [*before, str(Path(sys.executable).with_name("ray")), "start", "--block", *where, *size]
+        command += [] if self.nodes else ["--temp-dir", str(self.folder / "ray")]
+        env = {key: one for key, one in os.environ.items() if not key.startswith("RAY_")}
+        with (self.folder / f"{len(self.nodes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=env | {cluster.NODE_FOLDER: str(home)}, stdout=log, stderr=log, start_new_session=True
+            )
+        self.nodes.append(Node(process, home))
+        until(lambda: self._is_up(process))
+        return self.nodes[-1]
+
+    def _is_up(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, (self.folder / f"{len(self.nodes) - 1}.log").read_text()
+        return "Ray runtime started" in (self.folder / f"{len(self.nodes) - 1}.log").read_text()
+
+    def sweep(self, folder: Path, *options: str, **env: str) -> subprocess.Popen[str]:
+        """A driver."""
+        command = [sys.executable, str(ROOT / "tests" / "sweep.py"), str(folder), *options]
+        said = {cluster.ENGINE: cluster.RAY, cluster.ADDRESS: self.address} | env
+        return subprocess.Popen(
+            command, env=os.environ | said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def end(self) -> None:
+        for node in reversed(self.nodes):
+            for one in [*psutil.Process(node.process.pid).children(recursive=True), node.process]:
+                try:
+                    one.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            node.process.wait()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(
+        prefix="repligan-ray-", ignore_cleanup_errors=True
+    ) as folder:  # sockets: a short path
+        found = Cluster(Path(folder))
+        try:
+            found.add()
+            found.add()
+            yield found
+        finally:
+            found.end()
+
+
+@needs_ray
+def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    tables = params_of(smoke, **{IMAGES: EACH, TOY: EACH * 1000})
+    one_by_one = prepare(tmp_path / "one", tables, processed)
+    on_ray = prepare(tmp_path / "ray", tables, processed)
+    store = on_ray / "store"
+    killed = ray_cluster.sweep(on_ray)
+    until(lambda: len(made(store)) >= 4)
+    killed.kill()
+    killed.wait()
+    first = made(store)
+    again = ray_cluster.sweep(on_ray)
+    until(lambda: len(made(store)) >= len(first) + 6)
+    ray_cluster.nodes[1].raylet().kill()
+    second = made(store)
+    _, said = again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0, said
+    assert re.search(rf"step {2 * EACH - len(first)}/{2 * EACH - len(first)} ", said), said
+    found = made(store)
+    assert {name: found[name] for name in second} == second  # none of them was written again
+    on_nodes = [set(made(node.folder / "trials")) for node in ray_cluster.nodes]
+    assert not on_nodes[0] & on_nodes[1] & set(second)  # nor trained again
+    ray_cluster.add()  # for the tests that follow
+    done = ray_cluster.sweep(one_by_one, **{cluster.ENGINE: cluster.PROCESSES})
+    assert done.wait(PATIENCE) == 0
+    assert len(found) == 2 * EACH
+    assert hashes(store) == hashes(one_by_one / "store")
