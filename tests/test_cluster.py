@@ -29,8 +29,8 @@ needs_ray = pytest.mark.skipif(
 IMAGES, TOY = "dcgan-mnist", "even"
 EACH = 12  # trials of each kind
 SHORT: dict[str, dict[str, Any]] = {
-    IMAGES: {"steps": 4, "snapshot_every": 2, "log_every": 2, "threads": 1, "variants": {}},
-    TOY: {"steps": 100, "snapshot_every": 50, "variants": {}},
+    IMAGES: {"steps": 4, "snapshot_every": 2, "log_every": 2, "threads": 1, "batch": 16, "variants": {}},
+    TOY: {"steps": 40, "snapshot_every": 20, "variants": {}},
 }
 PATIENCE = 110.0  # seconds
 
@@ -42,6 +42,7 @@ def params_of(smoke: Params, **seeds: int) -> dict[str, Any]:
     tables["evaluations"] = {
         name: tables["evaluations"][name] | {"milestones": [0, SHORT[name]["steps"]]} for name in seeds
     }
+    tables["reports"] = {name: tables["reports"][name] for name in seeds}
     return tables
 
 
@@ -63,10 +64,11 @@ def hashes(folder: Path) -> dict[str, dict[str, str]]:
     return {name: files for name, (files, _) in made(folder).items()}
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def until(is_so: Callable[[], bool], driver: subprocess.Popen[str] | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < end
+        assert driver is None or driver.poll() is None, driver.communicate()
         time.sleep(0.05)
 
 
@@ -154,12 +156,12 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     on_ray = prepare(tmp_path / "ray", tables, processed)
     store = on_ray / "store"
     killed = ray_cluster.sweep(on_ray)
-    until(lambda: len(made(store)) >= 4)
+    until(lambda: len(made(store)) >= 4, killed)
     killed.kill()
-    killed.wait()
+    killed.communicate()
     first = made(store)
     again = ray_cluster.sweep(on_ray)
-    until(lambda: len(made(store)) >= len(first) + 6)
+    until(lambda: len(made(store)) >= len(first) + 6, again)
     ray_cluster.nodes[1].raylet().kill()
     second = made(store)
     _, said = again.communicate(timeout=PATIENCE)
@@ -171,6 +173,7 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     assert not on_nodes[0] & on_nodes[1] & set(second)  # nor trained again
     ray_cluster.add()  # for the tests that follow
     done = ray_cluster.sweep(one_by_one, **{cluster.ENGINE: cluster.PROCESSES})
-    assert done.wait(PATIENCE) == 0
+    _, said = done.communicate(timeout=PATIENCE)
+    assert done.returncode == 0, said
     assert len(found) == 2 * EACH
     assert hashes(store) == hashes(one_by_one / "store")
