@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,14 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from click.testing import CliRunner
 from conftest import ROOT
 
-from repligan import cluster
+from repligan import cli, cluster
+from repligan.engines import LocalProcesses
+from repligan.evaluation import comparison
+from repligan.evaluation.rows import CnnReference
 from repligan.params import Params
 
 needs_ray = pytest.mark.skipif(
@@ -70,6 +76,12 @@ def until(is_so: Callable[[], bool], driver: subprocess.Popen[str] | None = None
         assert time.monotonic() < end
         assert driver is None or driver.poll() is None, driver.communicate()
         time.sleep(0.05)
+
+
+def ended(driver: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code of a driver, and what it said on stderr."""
+    _, said = driver.communicate(timeout=PATIENCE)
+    return driver.returncode, said
 
 
 @dataclass
@@ -123,6 +135,10 @@ class Cluster:
             command, env=os.environ | said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
+    def checkpoints(self) -> Iterator[Path]:
+        """Of all nodes, of trainings that wait to be continued."""
+        return self.folder.glob("*/trials/*.unfinished/[0-9]*-*.safetensors")
+
     def end(self) -> None:
         for node in reversed(self.nodes):
             for one in [*psutil.Process(node.process.pid).children(recursive=True), node.process]:
@@ -164,8 +180,8 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     until(lambda: len(made(store)) >= len(first) + 6, again)
     ray_cluster.nodes[1].raylet().kill()
     second = made(store)
-    _, said = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, said
+    code, said = ended(again)
+    assert code == 0, said
     assert re.search(rf"step {2 * EACH - len(first)}/{2 * EACH - len(first)} ", said), said
     found = made(store)
     assert {name: found[name] for name in second} == second  # none of them was written again
@@ -173,7 +189,112 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     assert not on_nodes[0] & on_nodes[1] & set(second)  # nor trained again
     ray_cluster.add()  # for the tests that follow
     done = ray_cluster.sweep(one_by_one, **{cluster.ENGINE: cluster.PROCESSES})
-    _, said = done.communicate(timeout=PATIENCE)
-    assert done.returncode == 0, said
+    assert ended(done)[0] == 0
     assert len(found) == 2 * EACH
     assert hashes(store) == hashes(one_by_one / "store")
+
+
+@needs_ray
+def test_measured_on_nodes_with_weights_that_are_kept_and_that_are_not(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    tables = params_of(smoke, **{IMAGES: 2})
+    on_ray, one_by_one = (prepare(tmp_path / name, tables, processed) for name in ("ray", "one"))
+    row = smoke.references["mnist"]
+    assert isinstance(row, CnnReference)
+    (on_ray / "reference").mkdir()
+    comparison.make(row, processed / "mnist", on_ray / "reference", torch.device("cpu"))
+    (one_by_one / "reference").symlink_to(on_ray / "reference")
+    for folder, name in ((on_ray, cluster.RAY), (one_by_one, cluster.PROCESSES)):
+        for options in ((), ("--measure",)):
+            assert ended(ray_cluster.sweep(folder, *options, **{cluster.ENGINE: name}))[0] == 0
+    assert len(made(on_ray / "store")) == 4
+    assert hashes(on_ray / "store") == hashes(one_by_one / "store")
+
+
+@needs_ray
+def test_a_node_of_another_machine_is_left_out(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    folder = prepare(tmp_path / "sweep", params_of(smoke, **{TOY: 6000}), processed)
+    other = ray_cluster.add("setarch", "i686")
+    code, said = ended(ray_cluster.sweep(folder))
+    assert code == 0, said
+    assert re.search(r"node [0-9a-f]{8} is left out: machine: found i686; allowed: x86_64, as the driver has", said)
+    assert (len(made(folder / "store")), made(other.folder / "trials")) == (6, {})
+
+
+@needs_ray
+def test_a_trial_that_fails_ends_the_sweep_with_its_line_and_is_not_tried_again(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "empty" / "mnist").mkdir(parents=True)
+    folder = prepare(tmp_path / "sweep", params_of(smoke, **{IMAGES: 1}), tmp_path / "empty")
+    code, said = ended(ray_cluster.sweep(folder))
+    assert code == 2
+    assert re.fullmatch(r"Error: \S+train.npy: not found; allowed: an output of an earlier stage, .*\n", said), said
+
+
+@needs_ray
+def test_ctrl_c_ends_a_sweep_whose_trainings_save_what_they_have(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    tables = params_of(smoke, **{TOY: 1000})
+    tables["experiments"][TOY] |= {"steps": 10**6, "snapshot_every": 5 * 10**5}
+    tables["evaluations"][TOY]["milestones"] = [0, 10**6]
+    folder = prepare(tmp_path / "sweep", tables, processed)
+    driver = ray_cluster.sweep(folder)
+    before = set(ray_cluster.checkpoints())
+    until(lambda: any(ray_cluster.folder.glob("*/trials/*.unfinished")), driver)
+    time.sleep(1)
+    driver.send_signal(signal.SIGINT)
+    assert ended(driver)[0] == 128 + signal.SIGINT
+    assert len(set(ray_cluster.checkpoints()) - before) == 1
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "threads", "says"),
+    [("127.0.0.1:1", 1, "no Ray cluster answers"), (None, 2, "no node that is fit has the 2 cores of a trial")],
+)
+def test_a_cluster_that_cannot_do_it_is_one_line(
+    smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path, address: str | None, threads: int, says: str
+) -> None:
+    tables = params_of(smoke, **{IMAGES: 1})
+    tables["experiments"][IMAGES] |= {"threads": threads}
+    folder = prepare(tmp_path / "sweep", tables, processed)
+    code, said = ended(ray_cluster.sweep(folder, **{cluster.ADDRESS: address or ray_cluster.address}))
+    assert code == 2
+    assert says in said
+    assert said.startswith("Error: REPLIGAN_RAY_ADDRESS: "), said
+    assert len(said.splitlines()) == 1
+
+
+def test_processes_of_this_machine_run_the_trials_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(cluster.ENGINE, raising=False)
+    assert isinstance(cluster.engine(), LocalProcesses)
+    monkeypatch.setenv(cluster.ENGINE, cluster.RAY)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    assert isinstance(cluster.engine(), cluster.RayTasks)
+    assert "ray" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "says"),
+    [
+        (["--engine", "ray"], {}, "REPLIGAN_ENGINE: found 'ray', which is not installed; allowed: processes, or"),
+        (["--address", "10.0.0.1:1"], {}, "--address: found '10.0.0.1:1' without Ray; allowed: with --engine ray"),
+        ([], {cluster.ENGINE: "slurm"}, "REPLIGAN_ENGINE: found 'slurm'; allowed: processes, ray"),
+    ],
+)
+def test_an_engine_that_is_not_to_be_had_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], env: dict[str, str], says: str
+) -> None:
+    for name in (cluster.ENGINE, cluster.ADDRESS):  # what the command sets is undone after the test
+        monkeypatch.setenv(name, env.get(name, ""))
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli, "_refuse_elsewhere", None)  # what comes next would raise
+    done = CliRunner().invoke(cli.main, ["decide", *options])
+    assert (done.exit_code, says in done.stderr) == (2, True), done.output

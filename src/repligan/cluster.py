@@ -15,17 +15,18 @@ import os
 import pickle
 import platform
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,7 +42,7 @@ from repligan.store import ENTRY, Key, Store
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from repligan.trials import Work
+    from repligan.trials import Watch, Work
 
 ENGINE, ADDRESS, NODE_FOLDER = "REPLIGAN_ENGINE", "REPLIGAN_RAY_ADDRESS", "REPLIGAN_NODE_FOLDER"
 PROCESSES, RAY = "processes", "ray"
@@ -52,18 +53,6 @@ PATIENCE = 20.0  # seconds that trials have to save what they have, when the swe
 KEPT = 3600.0  # seconds that a node keeps what it has finished: then it has been fetched, or nobody waits for it
 TOLD = ("MLFLOW_", "REPLIGAN_CHECKPOINT", "REPLIGAN_LIVE")  # what the environment says to trials on nodes too
 ID = "ray.io/node-id"
-
-
-class Watcher(Protocol):
-    """Sees how far a sweep is."""
-
-    def __call__(self, step: int, scalars: dict[str, float], img: None) -> None: ...
-
-    def close(self) -> None: ...
-
-
-Watch = Callable[[str, str], Watcher]
-"""Name and fingerprint of a sweep -> who watches it."""
 
 
 def engine(shared: Sequence[str] = (), early: bool = False, watch: Watch | None = None) -> engines.Engine:
@@ -175,25 +164,29 @@ def _connected() -> Iterator[None]:
     import ray
 
     address = os.environ.get(ADDRESS) or None
-    package = str(Path(__file__).resolve().parent)
+    if address:
+        _refuse_silent(address)
+    code = {"py_modules": [str(Path(__file__).resolve().parent)], "excludes": ["__pycache__"]}
     try:
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            include_dashboard=False,
-            runtime_env={"py_modules": [package], "excludes": ["__pycache__"]},
-        )
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False, runtime_env=code)
     except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-        said = " ".join(str(error).split())[:150]
-        raise InputError(
-            f"{ADDRESS}: found {address or 'nothing'!r} ({said}); allowed: the address of a Ray cluster that this "
-            "machine is a node of, or nothing to start one here"
-        ) from None
+        raise InputError(f"{ADDRESS}: found {address!r}: {' '.join(str(error).split())[:200]}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Raises InputError where nobody listens: Ray itself would ask for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{ADDRESS}: found {address!r}, where no Ray cluster answers ({error}); allowed: HOST:PORT of one that "
+            "this machine is a node of, or nothing to start one here"
+        ) from None
 
 
 @dataclass
