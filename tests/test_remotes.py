@@ -129,6 +129,8 @@ def test_images_that_may_not_be_handed_on_stay_in_the_labs_own_remote(repo: Path
     assert ran == ["rows", "claims", "report"]
     commit(lab)
     must(lab, "dvc", "remote", "add", "--local", "--default", "shared", str(tmp_path / "shared"))
+    must(lab, "dvc", "push", "-r", "shared")
+    assert not (lab / ".work" / "own").exists()
     must(lab, "dvc", "push")
 
     images = [outs(lab)[f"{stage}@mnist"][f"data/{folder}/mnist"] for stage, folder in KEPT]
