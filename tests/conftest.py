@@ -42,7 +42,9 @@ FIRST = tuple(
     for name in (
         "pipeline",
         "failures",
+        "cluster",
         "kill",
+        "slurm",
         "edits",
         "trials",
         "remotes",

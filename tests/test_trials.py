@@ -180,7 +180,7 @@ def test_a_seed_is_the_same_trial_whatever_the_first_seed_is(workshop: Workshop,
         name: old.files[name] for name in old.files.keys() - {HISTORY}
     }
     (new,) = replace(later, store=workshop.store).training_jobs(NAME)
-    assert str(new.call.args[0]) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
+    assert str(new.call.name) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
 
 
 def test_runs_are_the_same_files_whichever_row_trained_them_first(
@@ -203,7 +203,7 @@ def test_what_is_finished_is_not_done_again(workshop: Workshop, made: Path, tmp_
     assert workshop.training_jobs(NAME) == workshop.measuring_jobs(NAME, made / "runs") == []
     more = replace(workshop, params=short(workshop.params, seeds=4))
     jobs = more.training_jobs(NAME)
-    assert [str(job.call.args[0]) for job in jobs] == [f"{NAME}/hard-labels seed {seed}" for seed in (2, 3)]  # type: ignore[attr-defined]
+    assert [str(job.call.name) for job in jobs] == [f"{NAME}/hard-labels seed {seed}" for seed in (2, 3)]  # type: ignore[attr-defined]
 
 
 def changed(**changes: Any) -> Callable[[Params], Params]:

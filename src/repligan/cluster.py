@@ -53,6 +53,7 @@ PATIENCE = 20.0  # seconds that trials have to save what they have, when the swe
 KEPT = 3600.0  # seconds that a node keeps what it has finished: then it has been fetched, or nobody waits for it
 TOLD = ("MLFLOW_", "REPLIGAN_CHECKPOINT", "REPLIGAN_LIVE")  # what the environment says to trials on nodes too
 ID = "ray.io/node-id"
+TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 def engine(shared: Sequence[str] = (), early: bool = False, watch: Watch | None = None) -> engines.Engine:
@@ -161,6 +162,8 @@ class RayTasks:
 def _connected() -> Iterator[None]:
     """While inside, this process is a driver of the cluster; its own code goes to the nodes."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if TOKEN.exists():  # a head asks for it wherever there is one; a driver with an address would not show it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     address = os.environ.get(ADDRESS) or None
