@@ -15,9 +15,10 @@ from repligan.params import load
 @click.command(cls=Command, epilog="Example: python stages/report.py data reports")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("reports", type=click.Path(path_type=Path))
+@click.option("--published", type=click.Path(path_type=Path), default=Path("published"), show_default=True)
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
-def main(data: Path, reports: Path, params: Path) -> None:
-    """Render DATA, REPORTS/metrics and REPORTS/claims.json to REPORTS/figures and REPORTS/index.html."""
+def main(data: Path, reports: Path, published: Path, params: Path) -> None:
+    """Render DATA, REPORTS/metrics, REPORTS/claims.json and PUBLISHED to REPORTS/figures and REPORTS/index.html."""
     loaded = load(params)
     runtime.apply(loaded.runtime)
     for folder in (data / "evaluations", reports / "metrics"):
@@ -25,6 +26,7 @@ def main(data: Path, reports: Path, params: Path) -> None:
 
     from repligan.claims import ledger
     from repligan.reporting import charts, figures, page, results
+    from repligan.reporting import published as elsewhere
     from repligan.tracking import projection
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
@@ -33,9 +35,9 @@ def main(data: Path, reports: Path, params: Path) -> None:
     runs = projection.sync_or_warn(loaded, data, reports)
     with whole_dir(reports / "figures") as folder:
         write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
-    html = page.render(loaded, found, claims, values, charts.runtime())
+    html = page.render(loaded, found, claims, values, charts.runtime(), elsewhere.read(published, loaded.scale))
     write_bytes(reports / "index.html", html.encode())
-    projection.attach_or_warn(reports, runs, found)
+    projection.attach_or_warn(reports, runs)
     click.echo(f"report: {reports / 'index.html'}")
 
 

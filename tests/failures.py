@@ -547,7 +547,7 @@ def committed(bench: Bench) -> None:
 
 def repository(bench: Bench) -> None:
     """A copy of this repository at the smoke scale, with its dvc.lock and without outputs."""
-    for name in ("conf", "src", "stages", ".dvc"):
+    for name in ("conf", "src", "stages", "published", ".dvc"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "cache", "tmp", "config.local")
         shutil.copytree(ROOT / name, bench.folder / name, ignore=ignored, dirs_exist_ok=True)
     compose.select("smoke", bench.folder / "conf")

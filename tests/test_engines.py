@@ -51,16 +51,20 @@ def test_this_process_runs_jobs_here_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == f"{os.getpid()} True"
 
 
-@pytest.mark.parametrize(("threads", "at_once"), [(1, 4), (2, 2), (4, 1), (8, 1)])
-def test_threads_decide_how_many_run_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int, at_once: int
+@pytest.mark.parametrize(
+    ("threads", "at_once"), [(1, [(2, 4)]), (2, [(1, 2), (1, 4)]), (4, [(1, 1), (1, 4)]), (8, [(1, 1), (1, 4)])]
+)
+def test_jobs_of_as_many_threads_run_together_as_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int, at_once: list[tuple[int, int]]
 ) -> None:
     asked = []
     monkeypatch.setattr(runtime, "cores", lambda: 4)
-    monkeypatch.setattr(engines, "processes", lambda calls, at_once, stop: asked.append(at_once) or iter(()))
+    monkeypatch.setattr(
+        engines, "processes", lambda calls, at_once, stop: asked.append((len(calls), at_once)) or iter(())
+    )
     jobs = [Job(partial(touch, tmp_path), threads=1), Job(partial(touch, tmp_path), threads=threads)]
     LocalProcesses().run("jobs", jobs)
-    assert asked == [at_once]
+    assert asked == at_once  # a job of many threads does not leave cores idle while those of one run
 
 
 def test_a_failing_job_ends_all_with_its_code() -> None:

@@ -569,8 +569,6 @@ def test_every_variant_changes_what_its_name_says(composed: dict[str, Path], sca
         "dcgan-mnist/hard-labels": rows["dcgan-mnist/hard-labels"].loss.smoothing == 0,
         "dcgan-mnist/relu": rows["dcgan-mnist/relu"].D.slope == 0,
         "dcgan-mnist/one-g": [u.update for u in rows["dcgan-mnist/one-g"].updates] == ["D", "G"],
-        "dcgan-mnist/ten-d": [u.update for u in rows["dcgan-mnist/ten-d"].updates] == ["D"] * 10 + ["G"],
-        "dcgan-mnist/ten-g": [u.update for u in rows["dcgan-mnist/ten-g"].updates] == ["D"] + ["G"] * 10,
         "bits1010/d-alone": rows["bits1010/d-alone"].G.kind == "identity",
         "bits1010/input-0-05": rows["bits1010/input-0-05"].z.low == 0.05,
         "bits1010/input-5": rows["bits1010/input-5"].z.low == 5,
@@ -579,6 +577,8 @@ def test_every_variant_changes_what_its_name_says(composed: dict[str, Path], sca
     }
     if scale != "laptop":
         right["dcgan-mnist/gaussian-z"] = rows["dcgan-mnist/gaussian-z"].z.kind == "normal"
+        for name, updates in {"ten-d": ["D"] * 10 + ["G"], "ten-g": ["D"] + ["G"] * 10}.items():
+            right[f"dcgan-mnist/{name}"] = [u.update for u in rows[f"dcgan-mnist/{name}"].updates] == updates
     assert [name for name, is_so in right.items() if not is_so] == []
     published, control = rows["dcgan-mnist"], rows["dcgan-mnist/control"]
     length = {key: getattr(control, key) for key in ("seeds", "steps", "snapshot_every")}
@@ -586,6 +586,6 @@ def test_every_variant_changes_what_its_name_says(composed: dict[str, Path], sca
         if f"dcgan-mnist/{name}" in rows:
             changes = rows[f"dcgan-mnist/{name}"]
             assert changes.model_copy(update={key: getattr(control, key), **length}) == control, name
-    for name in ("ten-d", "ten-g"):
-        assert rows[f"dcgan-mnist/{name}"].model_copy(update={"schedule": control.schedule, **length}) == control, name
+    for name in {"dcgan-mnist/ten-d", "dcgan-mnist/ten-g"} & rows.keys():
+        assert rows[name].model_copy(update={"schedule": control.schedule, **length}) == control, name
     assert (control.loss, control.schedule, control.z) == (published.loss, published.schedule, published.z)

@@ -61,15 +61,17 @@ class LocalProcesses:
             forkserver.ensure_running()
 
     def run(self, label: str, jobs: Sequence[Job]) -> None:
-        """Run the jobs; all their processes end with this one."""
-        threads = max((job.threads for job in jobs), default=1)
-        at_once = runtime.at_once(threads, any(job.on_gpu for job in jobs))
-        alone = len(jobs) == 1 or at_once == 1
-        progress = Progress(label, len(jobs))
+        """Run the jobs, those with the same threads together; all their processes end with this one."""
+        progress, finished = Progress(label, len(jobs)), 0
         with stop_on_signal() as stop:
-            for left in processes([(job.call, (alone,)) for job in jobs], at_once, stop):
-                if not alone:
-                    progress(len(jobs) - left)
+            for threads in sorted({job.threads for job in jobs}, reverse=True):
+                alike = [job for job in jobs if job.threads == threads]
+                at_once = runtime.at_once(threads, any(job.on_gpu for job in alike))
+                alone = len(alike) == 1 or at_once == 1
+                for left in processes([(job.call, (alone,)) for job in alike], at_once, stop):
+                    if not alone:
+                        progress(finished + len(alike) - left)
+                finished += len(alike)
 
 
 Call = tuple[Callable[..., object], tuple[object, ...]]

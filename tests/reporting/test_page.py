@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from outputs import Made, make
 
@@ -12,14 +14,15 @@ from repligan.claims.ledger import Entry
 from repligan.core.files import arrays
 from repligan.metrics.metric import metric
 from repligan.reporting import page, results
+from repligan.reporting.published import Published
 
 
-def render(made: Made, *entries: Entry) -> str:
+def render(made: Made, *entries: Entry, published: Sequence[Published] = ()) -> str:
     """The page with these claims, or all, on lines of any length, without the script that draws charts."""
     found, claims = results.read(made.params, made.data, made.reports), ledger.read(made.reports)
     grown, _ = arrays(made.data / "claims" / "values.safetensors")
     shown = claims.model_copy(update={"claims": list(entries)}) if entries else claims
-    return " ".join(page.render(made.params, found, shown, grown, "/* draws */").split())
+    return " ".join(page.render(made.params, found, shown, grown, "/* draws */", published).split())
 
 
 @pytest.fixture
@@ -109,6 +112,21 @@ def test_a_claim_that_is_stated_and_has_its_budget_says_nothing_of_either(made: 
     assert claim
     assert "A course, its last page<" in claim[0]
     assert not {word for word in ("implied", "premise", "reduced") if word in claim[0]}
+
+
+def test_what_is_published_of_a_claim_stands_beside_the_own_verdict(made: Made, html: str) -> None:
+    own = ledger.read(made.reports).claims[0]
+    other = own.model_copy(update={"verdict": "does not hold", "decided_by": None, "reduced": False})
+    larger = ledger.Ledger(scale="overnight", claims=[other])
+    with_it = render(made, published=[Published(larger, {"pictures": np.zeros((8, 8, 3), np.uint8)})])
+    section = with_it[with_it.index(f'id="claim-{own.id}"') :]
+    section = section[: section.index("</details>")]
+    assert 'published, overnight scale: <span class="verdict no">does not hold</span>' in section
+    assert section.count(own.tests[0].label) == html.count(own.tests[0].label) + 1
+    assert with_it.count("published, overnight scale") == 1  # of the one claim that is published
+    assert with_it.count("Published: what G made at the overnight scale") == 1
+    assert "ublished, overnight" not in html
+    assert "what G made at the" not in html
 
 
 def test_a_playground_is_taken_as_it_stands(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

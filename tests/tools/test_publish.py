@@ -39,6 +39,12 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert len(rows) == sum(1 for row, one in smoke.rows.items() for _ in trials_of(row, one))
     assert all(len(row["weights"]) == 64 and float(row["seconds"]) >= 0 for row in rows)
+    costs = {one["row"]: one for one in csv.DictReader((out / "costs.csv").read_text().splitlines())}
+    assert list(costs) == [str(row) for row in smoke.rows]
+    even = [one for one in rows if one["row"] == "even"]
+    assert int(costs["even"]["trials"]) == len(even)
+    hours = sum(float(one["seconds"]) * int(one["threads"]) for one in even) / 3600
+    assert float(costs["even"]["training_core_hours"]) == pytest.approx(hours, abs=0.001)
     store = Store(reproduced / "store")
     images = [name for name in smoke.experiments if not smoke.published(name).stacked]
     trials = told(smoke, root / "data", store, [out / f"{name}.trials" for name in images])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from repligan.params import Params
 from repligan.reporting import charts
 from repligan.reporting.compare import CARD, card, column, comparable
 from repligan.reporting.pictures import address, picture, sheet, spread
+from repligan.reporting.published import Published
 from repligan.reporting.results import Result
 from repligan.training.rows import Experiment
 
@@ -41,8 +42,19 @@ SHOWN = {1: ": how often each number comes, from 0 on, ten a row", 2: ": a line 
 MOST = {"toys": 200, "images": 8}  # snapshots in the page: a toy's are small
 
 
-def render(params: Params, results: Sequence[Result], claims: Ledger, grown: ledger.Growth, runtime: str) -> str:
-    """The page. `grown`: how the evidence of each test grew; `runtime`: the script that draws charts."""
+def render(
+    params: Params,
+    results: Sequence[Result],
+    claims: Ledger,
+    grown: ledger.Growth,
+    runtime: str,
+    published: Sequence[Published] = (),
+) -> str:
+    """The page.
+
+    `grown`: how the evidence of each test grew; `runtime`: the script that draws charts; `published`: what stands
+    beside the own results.
+    """
     environment = Environment(
         loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -52,9 +64,12 @@ def render(params: Params, results: Sequence[Result], claims: Ledger, grown: led
         scale=params.scale,
         counts=[(verdict, kind, counts[verdict]) for verdict, kind in ledger.CLASSES.items() if counts[verdict]],
         alpha=next((test.alpha for entry in claims.claims for test in entry.tested.values()), 0),
-        claims=[_claim(entry, grown) for entry in claims.claims],
+        claims=[_claim(entry, grown) | {"published": list(_elsewhere(entry, published))} for entry in claims.claims],
+        published=[one.claims.scale for one in published],
         sources=list(dict.fromkeys(entry.source for entry in claims.claims)),
-        experiments=[_section(params, result) for result in results],
+        experiments=[
+            _section(params, result) | {"published": list(_made_elsewhere(result, published))} for result in results
+        ],
         compared=[_side_by_side(group) for group in comparable(results) if len(group) > 1],
         operations=OPERATIONS,
         style=_file("page.css") + _file("playground.css"),
@@ -85,6 +100,24 @@ def _claim(entry: Entry, grown: ledger.Growth) -> dict[str, Any]:
         "tests": [_test(entry, i, grown) for i in range(len(entry.tests))],
         "budgets": sorted(budgets.items()),
     }
+
+
+def _elsewhere(entry: Entry, published: Sequence[Published]) -> Iterator[dict[str, Any]]:
+    """What other scales say of a claim."""
+    for one in published:
+        if found := one.claims.by_name.get(entry.id):
+            tests = [
+                f"{test.label}: {' '.join(part for part in ledger.measured(test) if part)}" for test in found.tests
+            ]
+            verdict = {"said": ledger.verdict(found), "kind": ledger.CLASSES[found.verdict]}
+            yield {"scale": one.claims.scale, "verdict": verdict, "tests": tests}
+
+
+def _made_elsewhere(result: Result, published: Sequence[Published]) -> Iterator[tuple[str, str]]:
+    """(scale, picture) of what the same experiment made at other scales."""
+    for one in published:
+        if result.name in one.pictures:
+            yield one.claims.scale, address(one.pictures[result.name])
 
 
 def _test(entry: Entry, i: int, grown: ledger.Growth) -> dict[str, Any]:

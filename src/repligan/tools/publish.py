@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from repligan.core.errors import InputError
@@ -23,7 +23,7 @@ CARRIED = ("params.yaml", "reports/claims.json")
 
 
 def publish(root: Path, params: Params, store: Store, out: Path) -> list[str]:
-    """Write `out`: params.yaml, the ledger, metrics, a table of all trials, the trials themselves, and pictures.
+    """Write `out`: params.yaml, the ledger, metrics, tables of all trials and costs, the trials themselves, pictures.
 
     The trials of toys stay out: they are those of the laptop scale, and large. Says in lines what was written. Raises
     InputError, and leaves `out` as it was, where the pipeline has not ended at this scale, or a file is too large to be
@@ -34,7 +34,10 @@ def publish(root: Path, params: Params, store: Store, out: Path) -> list[str]:
         metrics = existing(root / "reports" / "metrics" / f"{name}.json")
         content[f"metrics/{name}.json"] = metrics.read_bytes()
         content[f"pictures/{name}.png"] = _last(root / "data" / "evaluations" / name / "pictures.safetensors")
-    content["trials.csv"] = _table(list(_trials(root, params, store)))
+    trials = pd.DataFrame(_trials(root, params, store))
+    if trials.empty:
+        raise InputError("published: found no finished trial; allowed: a scale whose `dvc repro` has ended")
+    content |= {"trials.csv": _csv(trials), "costs.csv": _csv(_costs(trials))}
     lines = []
     with whole_dir(out) as folder:
         for name in params.experiments:
@@ -78,11 +81,12 @@ def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]
             }
 
 
-def _table(rows: list[dict[str, Any]]) -> bytes:
-    if not rows:
-        raise InputError("published: found no finished trial; allowed: a scale whose `dvc repro` has ended")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+def _costs(trials: pd.DataFrame) -> pd.DataFrame:
+    """Core hours that the trials of each row took; where other work shared the cores, that time is in it."""
+    hours = trials[["seconds", "measuring_seconds"]].mul(trials["threads"], axis=0) / 3600
+    named = hours.set_axis(["training_core_hours", "measuring_core_hours"], axis=1).assign(trials=1, row=trials["row"])
+    return named.groupby("row", sort=False).sum().round(3).reset_index()
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -39,25 +40,22 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
     Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
     """
-    done, tops, published = _sync(params, data, reports)
-    attach(reports, tops, published)
-    return done
+    written = _sync(params, data, reports)
+    _attach(reports, written)
+    return written.done
 
 
-def sync_or_warn(params: Params, data: Path, reports: Path) -> dict[str, str]:
-    """`sync` before there are figures: name -> the id of its run at the top, for `attach`.
-
-    A store that cannot be reached is one line, not an error; there is none then.
-    """
-    tops: dict[str, str] = {}
-    _or_warn(lambda: tops.update(_sync(params, data, reports)[1]))
-    return tops
+def sync_or_warn(params: Params, data: Path, reports: Path) -> Written | None:
+    """`sync` before there is a page, for `attach_or_warn`; one line and None where the store cannot be reached."""
+    written: list[Written] = []
+    _or_warn(lambda: written.append(_sync(params, data, reports)))
+    return written[0] if written else None
 
 
-def attach_or_warn(reports: Path, tops: Mapping[str, str], published: Sequence[Result]) -> None:
-    """`attach`, with one line where the store cannot be reached."""
-    if tops:
-        _or_warn(lambda: attach(reports, tops, published))
+def attach_or_warn(reports: Path, written: Written | None) -> None:
+    """Add the page and the charts to the runs at the top, with one line where the store cannot be reached."""
+    if written:
+        _or_warn(lambda: _attach(reports, written))
 
 
 def _or_warn(call: Callable[[], object]) -> None:
@@ -69,7 +67,16 @@ def _or_warn(call: Callable[[], object]) -> None:
         warn(f"MLflow: {short(error)}; `repligan sync` adds the runs later")
 
 
-def _sync(params: Params, data: Path, reports: Path) -> tuple[dict[str, str], dict[str, str], list[Result]]:
+@dataclass
+class Written:
+    """Name of a run -> what was done; name of one at the top -> its id; the charts that belong to those."""
+
+    done: dict[str, str]
+    tops: dict[str, str]
+    drawing: _Drawing
+
+
+def _sync(params: Params, data: Path, reports: Path) -> Written:
     found = results.read(params, data, reports)
     published = {result.name: result for result in found}
     claims = ledger.read(reports)
@@ -77,10 +84,15 @@ def _sync(params: Params, data: Path, reports: Path) -> tuple[dict[str, str], di
     store = open_store()
     runs = Runs(store, store.runs())
     store.describe(words.EXPERIMENT)
-    done, tops = _Projection(params, data, claims, published, runs).write(shown)
-    tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
-    done[CLAIMS] = WRITTEN if wrote else WAS_THERE
-    return done | _end_given_up(runs), tops, found
+    drawing = _Drawing(found, {run.data.tags.get(REPORT) for run in runs.found})
+    try:
+        done, tops = _Projection(params, data, claims, published, runs).write(shown)
+        tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
+        done[CLAIMS] = WRITTEN if wrote else WAS_THERE
+        return Written(done | _end_given_up(runs), tops, drawing)
+    except BaseException:
+        drawing.end()
+        raise
 
 
 @dataclass
@@ -173,27 +185,52 @@ class _Projection:
         return Snapshots(self.runs.store, trial, form, weights, result, labels).log
 
 
-def attach(reports: Path, tops: Mapping[str, str], published: Sequence[Result]) -> None:
-    """Add to each experiment's run its charts, and to that of the claims the page and the overview, unless there.
+class _Drawing:
+    """The charts of experiments as pictures, drawn by a thread of their own while their runs are written.
 
-    `tops`: name -> id of its run.
+    That takes seconds, and vl-convert does it outside the interpreter's lock. Charts whose digest is among `there` are
+    drawn only when they are asked for.
     """
-    client = open_store().client
+
+    def __init__(self, published: Sequence[Result], there: Container[str | None]):
+        self.specs = {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in published}
+        self.thread = ThreadPoolExecutor(1)
+        self.begun = {name: self._begin(name) for name, specs in self.specs.items() if _digest(specs) not in there}
+
+    def _begin(self, name: str) -> dict[str, Future[bytes]]:
+        return {f"{_slug(key)}.png": self.thread.submit(charts.png, spec) for key, spec in self.specs[name].items()}
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """File -> its content, of an experiment."""
+        return {file: one.result() for file, one in (self.begun.get(name) or self._begin(name)).items()}
+
+    def end(self) -> None:
+        """Draw no more."""
+        self.thread.shutdown(cancel_futures=True)
+
+
+def _digest(content: Any) -> str:
+    """sha256 of what JSON takes."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _attach(reports: Path, written: Written) -> None:
+    """Add to each experiment's run its charts, and to that of the claims the page and the overview, unless there."""
+    client, drawing = open_store().client, written.drawing
     pages = [reports / "index.html", reports / "figures" / "overview.png"]
     there = {path.name: path.read_bytes() for path in pages if path.exists()}
-    parts: dict[str, dict[str, Any]] = {CLAIMS: {path.name: sha256(path) for path in pages if path.exists()}}
-    parts |= {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in published}
-    for name, run_id in tops.items():
-        digest = hashlib.sha256(json.dumps(parts[name], sort_keys=True).encode()).hexdigest()
-        if client.get_run(run_id).data.tags.get(REPORT) != digest:
-            content = (
-                there if name == CLAIMS else {f"{_slug(key)}.png": charts.png(x) for key, x in parts[name].items()}
-            )
-            with TemporaryDirectory() as folder:
-                for file, one in content.items():
-                    write_bytes(Path(folder, file), one)
-                client.log_artifacts(run_id, folder, "report")
-            client.set_tag(run_id, REPORT, digest)
+    parts: dict[str, Any] = {CLAIMS: {path.name: sha256(path) for path in pages if path.exists()}, **drawing.specs}
+    try:
+        for name, run_id in written.tops.items():
+            digest = _digest(parts[name])
+            if client.get_run(run_id).data.tags.get(REPORT) != digest:
+                with TemporaryDirectory() as folder:
+                    for file, content in (there if name == CLAIMS else drawing.files(name)).items():
+                        write_bytes(Path(folder, file), content)
+                    client.log_artifacts(run_id, folder, "report")
+                client.set_tag(run_id, REPORT, digest)
+    finally:
+        drawing.end()
 
 
 def _slug(title: str) -> str:
