@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 import this_tree  # noqa: F401
+from repligan import cluster
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir, write_json
 from repligan.core.rows import pick
-from repligan.engines import MEASURING, Job, LocalProcesses
+from repligan.engines import MEASURING, Job
 from repligan.params import load
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def main(name: str, runs: Path, processed: Path, reference: Path, out: Path, met
     for needed in (runs, processed, reference):
         existing(needed)
     runtime.apply(loaded.runtime)
-    engine = LocalProcesses(MEASURING, early=True)
+    engine = cluster.engine(MEASURING, early=True)
 
     from repligan.store import Store
     from repligan.trials import Workshop, folder

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 import this_tree  # noqa: F401
+from repligan import cluster
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir
 from repligan.core.rows import pick
-from repligan.engines import TRAINING, LocalProcesses
+from repligan.engines import TRAINING
 from repligan.params import load
 
 
@@ -26,6 +27,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     loaded = load(params)
     pick(loaded.experiments, "experiments", name)
     existing(processed)
+    cluster.refuse_unknown()
     runtime.apply(loaded.runtime)
 
     from repligan import tracking
@@ -33,7 +35,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     from repligan.trials import Workshop, folder
 
     workshop = Workshop(loaded, processed, Path(), Store(folder()), tracking.Live)
-    LocalProcesses(TRAINING).run(f"{name}: training", workshop.training_jobs(name))
+    cluster.engine(TRAINING, watch=tracking.Sweep).run(f"{name}: training", workshop.training_jobs(name))
     with whole_dir(out) as written:
         workshop.write_runs(name, written)
 

@@ -39,7 +39,21 @@ MEMORY = 2 << 30  # bytes a worker: torch in it, and in the stages that it start
 # A file is one worker's; the longest begin first, so that none of them is left to one worker at the end.
 FIRST = tuple(
     f"test_{name}.py"
-    for name in ("pipeline", "failures", "kill", "edits", "trials", "mlflow_ui", "projection", "playground", "browser")
+    for name in (
+        "pipeline",
+        "failures",
+        "cluster",
+        "kill",
+        "slurm",
+        "edits",
+        "trials",
+        "remotes",
+        "ranks",
+        "mlflow_ui",
+        "projection",
+        "playground",
+        "browser",
+    )
 )
 LAST = "test_portable.py"  # reads what is computed beside all the rest
 EMULATED = pytest.StashKey[Path]()

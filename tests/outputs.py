@@ -42,14 +42,14 @@ PARAMS: dict[str, Any] = {
     "datasets": {
         "numbers": {
             "source": {"kind": "integers", "start": 0, "stop": 128, "step": 2}, "form": {"kind": "bits", "width": 7},
-            "metrics": "even", "standin_for": None,
+            "metrics": "even", "standin_for": None, "remote": None,
         },
         "squares": {
             "source": {"kind": "drawn", "subject": "digits", "count": 80, "size": 32}, "metrics": "images",
             "form": {
                 "kind": "images", "size": 8, "channels": 1, "crop": None, "train": 64, "heldout": 16, "unreadable": 0.0,
             },
-            "standin_for": "circles",
+            "standin_for": "circles", "remote": None,
         },
     },
     "references": {

@@ -54,15 +54,15 @@ SMALL: dict[str, Any] = {
             "source": {"kind": "integers", "start": 0, "stop": 128, "step": 2},
             "form": {"kind": "bits", "width": 7},
             "metrics": "even",
-            "standin_for": None,
+            "standin_for": None, "remote": None,
         },
         "box": {
             "source": {"kind": "box", "low": [0.8, 0.0, 0.8, 0.0], "high": [1.0, 0.2, 1.0, 0.2]},
             "form": {"kind": "box"},
             "metrics": "bits1010",
-            "standin_for": None,
+            "standin_for": None, "remote": None,
         },
-        "faces": {"source": FACES, "form": FORM, "metrics": "images", "standin_for": "celeba"},
+        "faces": {"source": FACES, "form": FORM, "metrics": "images", "standin_for": "celeba", "remote": None},
     },
     "references": {
         "even": {"kind": "draws", "num": 128, "repeats": 50},
@@ -304,6 +304,14 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
             {"stop": True},
             "experiments.faces.variants.hard.alarms.stop: found true; allowed: false, seeds have to end together",
         ),
+        ("runtime/ranks", {"num": 2, "sync_norm": True}, None),
+        ("runtime/ranks", {"num": 1, "sync_norm": True}, "runtime.ranks.num: found 1; allowed: greater than or equal"),
+        ("runtime/ranks", {"num": 2}, "runtime.ranks.sync_norm: found nothing; allowed: a value"),
+        (
+            "runtime/ranks",
+            {"num": 3, "sync_norm": True},
+            "experiments.faces.batch: found 16; allowed: a multiple of runtime.ranks.num, 3",
+        ),
         # Datasets.
         ("datasets/../x", {}, "datasets.../x: found '../x'; allowed: a name of lower-case"),
         ("datasets/even/source/start", 128, "datasets.even.source.start: found 128; allowed: less than stop, 128"),
@@ -321,6 +329,8 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
             "datasets.faces.standin_for: found None; allowed for drawn: the name of a dataset",
         ),
         ("datasets/faces/standin_for", "../x", "datasets.faces.standin_for: found '../x'"),
+        ("datasets/faces/remote", "own", None),
+        ("datasets/faces/remote", "public", "datasets.faces.remote: found 'public'; allowed: 'own'"),
         ("datasets/faces/source/size", 33, "datasets.faces.source.size: found 33; allowed: 32 or 64"),
         (
             "datasets/faces/source/subject",

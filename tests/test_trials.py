@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -179,7 +180,7 @@ def test_a_seed_is_the_same_trial_whatever_the_first_seed_is(workshop: Workshop,
         name: old.files[name] for name in old.files.keys() - {HISTORY}
     }
     (new,) = replace(later, store=workshop.store).training_jobs(NAME)
-    assert str(new.call.args[0]) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
+    assert str(new.call.name) == f"{NAME}/hard-labels seed 2"  # type: ignore[attr-defined]
 
 
 def test_runs_are_the_same_files_whichever_row_trained_them_first(
@@ -202,7 +203,7 @@ def test_what_is_finished_is_not_done_again(workshop: Workshop, made: Path, tmp_
     assert workshop.training_jobs(NAME) == workshop.measuring_jobs(NAME, made / "runs") == []
     more = replace(workshop, params=short(workshop.params, seeds=4))
     jobs = more.training_jobs(NAME)
-    assert [str(job.call.args[0]) for job in jobs] == [f"{NAME}/hard-labels seed {seed}" for seed in (2, 3)]  # type: ignore[attr-defined]
+    assert [str(job.call.name) for job in jobs] == [f"{NAME}/hard-labels seed {seed}" for seed in (2, 3)]  # type: ignore[attr-defined]
 
 
 def changed(**changes: Any) -> Callable[[Params], Params]:
@@ -231,6 +232,30 @@ def test_a_row_is_trained_again_where_its_bits_may_differ(
     workshop: Workshop, made: Path, change: Callable[[Params], Params], trains: bool
 ) -> None:
     assert bool(replace(workshop, params=change(workshop.params)).training_jobs(NAME)) == trains
+
+
+def with_ranks(params: Params, **ranks: object) -> Params:
+    tables = params.model_dump(mode="json")
+    tables["runtime"]["ranks"] = ranks or None
+    return Params.model_validate(tables)
+
+
+def test_ranks_are_in_the_key_of_what_they_train_and_of_nothing_else(workshop: Workshop) -> None:
+    (trial, *_), by_one = workshop.trials(NAME), workshop.params
+    stack = workshop.trials("even")[0]
+    key = workshop.training_key(trial)
+    assert "ranks" not in key
+    assert with_ranks(by_one).by_stage() == by_one.by_stage()
+    keys = [key]
+    for ranks in ({"num": 2, "sync_norm": True}, {"num": 2, "sync_norm": False}, {"num": 4, "sync_norm": True}):
+        by_several = replace(workshop, params=with_ranks(by_one, **ranks))
+        found = by_several.training_key(trial)
+        assert {name for name in found if found[name] != key.get(name)} == {"ranks", "code"}
+        assert by_several.training_key(stack) == workshop.training_key(stack)
+        assert by_several.measuring_key(trial, {}) == workshop.measuring_key(trial, {})
+        assert {job.threads for job in by_several.training_jobs(NAME)} == {ranks["num"] * trial.experiment.threads}
+        keys.append(found)
+    assert len({json.dumps(one, sort_keys=True) for one in keys}) == 4
 
 
 def test_other_data_code_or_versions_train_again(

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from repligan import cluster, tracking
 from repligan import compose as composing
-from repligan import tracking
 from repligan.core import runtime
 from repligan.core.errors import Fault, Group, InputError
 from repligan.core.files import root, write_bytes
@@ -242,7 +242,10 @@ def register(names: tuple[str, ...], seeds_from: int | None, params: Path) -> No
 @click.argument("names", nargs=-1, metavar="[CLAIM]...")
 @click.option("--hours", type=click.FloatRange(min=0), default=1.0, show_default=True,
               help="Begin no round that would end later; 0 only says what is to do, inf has no limit.")  # fmt: skip
-def decide(names: tuple[str, ...], hours: float) -> None:
+@click.option("--engine", type=click.Choice(cluster.ENGINES), help="What runs the trials; by default what "
+              "REPLIGAN_ENGINE says, else processes of this machine.")  # fmt: skip
+@click.option("--address", help="Of a Ray cluster that this machine is a node of, as 10.0.0.1:6379; with --engine ray.")
+def decide(names: tuple[str, ...], hours: float, engine: str | None, address: str | None) -> None:
     """Add seeds where they decide most, until all claims are decided, or those named, or the time is over.
 
     Says first what it will run and how long that takes. The seeds of each row are written to conf/seeds.yaml, and each
@@ -250,6 +253,7 @@ def decide(names: tuple[str, ...], hours: float) -> None:
     """
     if math.isnan(hours):
         raise InputError("--hours: found nan; allowed: 0 or more, inf for no limit")
+    cluster.choose(engine, address)
     _refuse_elsewhere()
     with TemporaryDirectory() as folder:
         composing.compose(None, Path(folder, "params.yaml"))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import tempfile
+import traceback
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import wait
@@ -16,8 +21,10 @@ import click
 from repligan.core import runtime
 from repligan.core.errors import Fault
 from repligan.core.progress import Progress
-from repligan.core.signals import Stop, stop_on_signal
+from repligan.core.signals import ENDING, Stop, heeded, stop_on_signal
 
+GOES_ON = "the same command goes on from the last checkpoint"
+LOST = os.EX_TEMPFAIL  # the exit code of a rank that waits for another one in vain
 LONGEST_TEMPORARY = 65  # bytes: 104 on macOS, less what Python appends
 # What each kind of job needs, imported once, by the process that all are forked from; this one is never forked.
 TRAINING = ("repligan.trials", "repligan.tracking", "repligan.training.loop")
@@ -102,6 +109,65 @@ def processes(calls: Sequence[Call], at_once: int, stop: Stop) -> Iterator[int]:
             process.join()
     if stop.signal:
         raise SystemExit(128 + stop.signal)
+
+
+def in_ranks(name: str, num: int, call: Callable[[], None]) -> None:
+    """Make a call in each of `num` processes that need each other, on this machine: torchrun, called from Python.
+
+    All end with the first that does not end well, and with this process. Raises Fault where one is lost, SystemExit
+    where one has told why or a signal comes.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="repligan-ranks-") as folder, _undisturbed():
+        here = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+        logs = DefaultLogsSpecs(log_dir=folder)
+        config = LaunchConfig(1, 1, num, logs_specs=logs, run_id=uuid.uuid4().hex, max_restarts=0, **here)  # type: ignore[arg-type]
+        try:
+            elastic_launch(config, _rank)(call)
+        except SignalException as stopped:
+            raise SystemExit(128 + stopped.sigval) from None
+        except ChildFailedError as failed:
+            rank, failure = failed.get_first_failure()
+            if failure.exitcode == LOST:
+                raise Fault(f"{name}: found a rank of {num} lost; {GOES_ON}") from None
+            if failure.exitcode < 0:
+                raise Fault(
+                    f"{name}: rank {rank} of {num} was ended by signal {-failure.exitcode}; {GOES_ON}"
+                ) from None
+            raise SystemExit(failure.exitcode) from None  # it has told why
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """torchrun says what goes wrong in many lines, and leaves its own signal handlers behind."""
+    before = {one: signal.getsignal(one) for one in (*heeded(), signal.SIGQUIT)}
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _rank(call: Callable[[], None]) -> None:
+    """A call whose end is a code of its process, and a traceback only where it is no other rank's fault."""
+    try:
+        _telling(call, ())
+    except RuntimeError as error:
+        from torch.distributed import DistError
+
+        lost = isinstance(error, DistError) or "gloo" in str(error)
+        if not lost:
+            traceback.print_exc()
+        raise SystemExit(LOST if lost else 1) from None
+    finally:
+        for one in ENDING:  # it is done, and ends without a word where what started it has gone
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _shorten_temporary() -> None:

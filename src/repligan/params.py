@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, model_validator
 
 from repligan.core.rows import IN_WORDS, NAME, Name, Strict, checked, merged, one_line, pick, read_yaml, same_keys
-from repligan.core.runtime import Runtime
+from repligan.core.runtime import Ranks, Runtime
 from repligan.data.rows import Dataset, ImagesForm
 from repligan.evaluation.rows import DrawsReference, Measure, Reference, Report
 from repligan.training.rows import PUBLISHED, Experiment, RowId
@@ -64,14 +64,18 @@ class Params(Strict):
         """The experiment called `name` and its variants."""
         return {row: experiment for row, experiment in self.rows.items() if row.experiment == name}
 
+    def ranks_of(self, experiment: Experiment) -> Ranks | None:
+        """The processes that train one of its trials together; None where one does it by itself, as always of toys."""
+        return None if experiment.stacked else self.runtime.ranks
+
     def dataset_of(self, name: str) -> Dataset:
         """The dataset of an experiment."""
         return self.datasets[self.published(name).dataset]
 
     def by_stage(self) -> dict[str, dict[str, Table]]:
         """Stage -> name of its dataset or experiment -> all that this file says to it, JSON-able."""
-        runtime = self.runtime.model_dump(mode="json")
-        data = {name: row.model_dump(mode="json") for name, row in self.datasets.items()}
+        runtime = self.runtime.said()
+        data = {name: row.model_dump(mode="json", exclude={"remote"}) for name, row in self.datasets.items()}
         references = {name: row.model_dump(mode="json") for name, row in self.references.items()}
         stages: dict[str, dict[str, Table]] = {
             "fetch": {name: {"source": row["source"]} for name, row in data.items()},
@@ -139,6 +143,9 @@ class Params(Strict):
             raise ValueError(f"{where}.alarms.stop: found true; allowed: false, seeds have to end together")
         with _At(where):
             experiment.refuse_unfit(self.datasets[experiment.dataset])
+            if (ranks := self.ranks_of(experiment)) and experiment.batch % ranks.num:
+                allowed = f"a multiple of runtime.ranks.num, {ranks.num}"
+                raise ValueError(f"batch: found {experiment.batch}; allowed: {allowed}")
         reference = self.references[experiment.dataset]
         of_images = isinstance(self.datasets[experiment.dataset].form, ImagesForm)
         assert of_images != isinstance(reference, DrawsReference)

@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from multiprocessing import parent_process
@@ -40,7 +40,7 @@ from repligan.core.files import (
 from repligan.core.progress import Progress
 from repligan.core.rows import fingerprint
 from repligan.core.signals import stop_on_signal
-from repligan.engines import Job
+from repligan.engines import Job, in_ranks
 from repligan.evaluation.rows import DrawsReference, ImageReference, Walk
 from repligan.evaluation.tables import RowResult, curves, joined, losses, metrics, to_csv, values
 from repligan.params import Params
@@ -49,6 +49,8 @@ from repligan.training.rows import PUBLISHED, Experiment, RowId
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from repligan.training.loop import Training
 
 STACK = 1000  # seeds of a toy in one trial
 HISTORY, STATS, PICTURES, WALK = "history.safetensors", "stats.safetensors", "pictures.safetensors", "walk"
@@ -63,6 +65,7 @@ OF_G = (
 )  # scores of a latent space, one value a G
 MEASURED_WITH = {"z", "G", "D", "loss", "batch", "threads"}
 VERSIONS = ("numpy", "scipy", "torch")
+RANKS = [("repligan.training.ranks", name) for name in ("joined", "together")]
 version = cache(metadata.version)  # which reads all that a package says of itself
 
 
@@ -143,47 +146,74 @@ class Workshop:
         if row.alarms and row.alarms.stop:
             said["alarms"] = row.alarms.model_dump(mode="json")
         form = self.params.datasets[row.dataset].form
+        several = self.params.ranks_of(row)
         return self._key("training", trial) | {
             "row": said,
             "form": form.model_dump(mode="json"),
-            "code": code.digest(training_roots(row)),
+            "code": code.digest([*training_roots(row), *(RANKS if several else ())]),
+            **({"ranks": several.model_dump(mode="json")} if several else {}),
         }
 
     def train(self, trial: Trial, alone: bool = True, whole: bool = False) -> Entry:
         """The finished training of a trial, with weights if kept or `whole`: from the store, trained or continued."""
-        key, row = self.training_key(trial), trial.experiment
+        key, several = self.training_key(trial), self.params.ranks_of(trial.experiment)
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
-            from repligan.training import loop
-            from repligan.training.slopes import refuse_wrong_slope
-
-            if row.stacked:
-                refuse_wrong_slope(row.loss.build())
-            device = runtime.device(self.params.runtime, row.threads)
-            form, precision = self.params.datasets[row.dataset].form, self.params.runtime.precision
-            training = loop.start(str(trial), row, form, self.processed, trial.seeds, device, precision)
-            progress = Progress(str(trial), row.steps) if alone else None
-            watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
             began = time.time()
-            try:
-                with stop_on_signal() as stop:
-
-                    def report(step: int, scalars: dict[str, float], img: Any) -> None:
-                        if _orphaned():  # nobody will take what comes of this
-                            stop.signal = SIGTERM
-                        if progress:
-                            progress(step, **scalars)
-                        if watcher:
-                            watcher(step, scalars, None if img is None else img.cpu().numpy())
-
-                    loop.train(training, out, unfinished, dict(key), report, stop)
-            finally:
-                if watcher:
-                    watcher.close()
+            training = partial(self._train, trial, key, alone, out, unfinished)
+            if several:
+                in_ranks(str(trial), several.num, training)
+            else:
+                training()
             self._refuse_other(trial, key, out)
             return {"environment": runtime.in_force(), "began": began, "seconds": round(time.time() - began, 1)}
 
         return self.store.get(key, make, whole or trial.kept)
+
+    def _train(self, trial: Trial, key: Key, alone: bool, out: Path, unfinished: Path) -> None:
+        """Train a trial, or as one of its ranks."""
+        several, lead = self.params.ranks_of(trial.experiment), partial(self._lead, trial, key, alone, out, unfinished)
+        if several is None:
+            lead(self._start(trial))
+            return
+        from repligan.training import ranks
+
+        with ranks.joined(runtime.kind_of_device(self.params.runtime) == "cuda"):
+            training = self._start(trial)
+            ranks.together(training, several.sync_norm, partial(lead, training))
+
+    def _start(self, trial: Trial) -> Training:
+        from repligan.training import loop
+        from repligan.training.slopes import refuse_wrong_slope
+
+        row, set_up = trial.experiment, self.params.runtime
+        if row.stacked:
+            refuse_wrong_slope(row.loss.build())
+        device = runtime.device(set_up, row.threads)
+        form = self.params.datasets[row.dataset].form
+        return loop.start(str(trial), row, form, self.processed, trial.seeds, device, set_up.precision)
+
+    def _lead(self, trial: Trial, key: Key, alone: bool, out: Path, unfinished: Path, training: Training) -> None:
+        """Train to the end, seen by who watches, until a signal comes."""
+        from repligan.training import loop
+
+        progress = Progress(str(trial), trial.experiment.steps) if alone else None
+        watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
+        try:
+            with stop_on_signal() as stop:
+
+                def report(step: int, scalars: dict[str, float], img: Any) -> None:
+                    if _orphaned():  # nobody will take what comes of this
+                        stop.signal = SIGTERM
+                    if progress:
+                        progress(step, **scalars)
+                    if watcher:
+                        watcher(step, scalars, None if img is None else img.cpu().numpy())
+
+                loop.train(training, out, unfinished, dict(key), report, stop)
+        finally:
+            if watcher:
+                watcher.close()
 
     def _refuse_other(self, trial: Trial, key: Key, out: Path) -> None:
         """Raises InputError where an imported entry of `key` differs from what was made in `out`; sets it aside."""
@@ -252,6 +282,12 @@ class Workshop:
             raise InputError(f"{path}: found other weights of {trial} than data/runs; run `dvc repro -f` for them")
         return path
 
+    def _measured_in(self, trial: Trial, weights: Mapping[str, str], run: Path, kept: bool) -> dict[str, Path]:
+        """The files of the weights that are measured; none where they have to be trained again."""
+        entry = None if kept else self.store.find(self.training_key(trial), whole=True)
+        source = run if kept else entry and entry.path
+        return {name: source / name for name in weights} if source else {}
+
     def _explore(self, trial: Trial, walk: Walk, run: Path, step: int, out: Path) -> None:
         from repligan.evaluation import comparison, evaluate, latent
 
@@ -315,15 +351,31 @@ class Workshop:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         }
 
-    def _job(self, call: Callable[[bool], object], threads: int) -> Job:
-        return Job(call, threads, on_gpu=runtime.kind_of_device(self.params.runtime) == "cuda")
+    def _threads(self, trial: Trial) -> int:
+        """Of all processes that train a trial."""
+        several = self.params.ranks_of(trial.experiment)
+        return trial.experiment.threads * (several.num if several else 1)
+
+    def _job(self, work: Work, threads: int) -> Job:
+        return Job(work, threads, on_gpu=runtime.kind_of_device(self.params.runtime) == "cuda")
 
     # Of all rows of an experiment.
 
     def training_jobs(self, name: str) -> list[Job]:
         """A job for each trial of an experiment that is not finished."""
+        runtime.refuse_few_gpus(self.params.runtime)
         return [
-            self._job(partial(self.train, trial), trial.experiment.threads)
+            self._job(
+                Work(
+                    self,
+                    str(trial),
+                    partial(Workshop.training_key, trial=trial),
+                    partial(Workshop.train, trial=trial),
+                    reads=("processed",),
+                    refuse_other=partial(Workshop._refuse_other, trial=trial),
+                ),
+                self._threads(trial),
+            )
             for trial in self.trials(name)
             if not self.store.find(self.training_key(trial), trial.kept)
         ]
@@ -331,13 +383,25 @@ class Workshop:
     def measuring_jobs(self, name: str, runs: Path) -> list[Job]:
         """A job for each trial whose measurement is not finished, and for the floor of the variants."""
         jobs = [
-            self._job(partial(self.measure, trial, weights, runs / trial.place, kept), trial.experiment.threads)
+            self._job(
+                Work(
+                    self,
+                    str(trial),
+                    partial(Workshop.measuring_key, trial=trial, weights=weights),
+                    partial(Workshop.measure, trial=trial, weights=weights, run=runs / trial.place, kept=kept),
+                    reads=("processed", "reference"),
+                    refuse_other=partial(Workshop._refuse_other, trial=trial),
+                    run=partial(Workshop._measured_in, trial=trial, weights=weights, run=runs / trial.place, kept=kept),
+                ),
+                trial.experiment.threads,
+            )
             for trial, weights, kept in self.recorded(name, runs)
             if not self.store.find(self.measuring_key(trial, weights), trial.shown)
         ]
         by = self.floor_of_variants(name)
         if by and not self.store.find(self.floor_key(by)):
-            jobs.append(self._job(partial(self.floor, by), 1))
+            floor = partial(Workshop.floor, by=by)
+            jobs.append(self._job(Work(self, "floor", partial(Workshop.floor_key, by=by), floor, ("reference",)), 1))
         return jobs
 
     def floor_of_variants(self, name: str) -> ImageReference | None:
@@ -437,6 +501,59 @@ class Workshop:
             return {key: mean for key, mean in means.items() if not key.startswith(prefix)}, blurred
         floor, blurred = card["floor"], card.get(BLURRED, {})
         return tuple({key: found["mean"] for key, found in one.items()} for one in (floor, blurred))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job that makes one entry of its workshop's store, here or, once it is `moved`, on another machine.
+
+    What is callable takes the workshop first. `reads`: which of the workshop's folders it needs; `run`: gives the files
+    that it needs besides.
+    """
+
+    workshop: Workshop
+    name: str
+    key_of: Callable[[Workshop], Key]
+    make: Callable[..., Entry]
+    reads: tuple[str, ...]
+    refuse_other: Callable[..., None] | None = None
+    run: Callable[[Workshop], dict[str, Path]] | None = None
+
+    def __call__(self, alone: bool) -> Entry:
+        return self.make(self.workshop, alone=alone)
+
+    @property
+    def key(self) -> Key:
+        """The key of the entry, as the workshop would make it."""
+        return self.key_of(self.workshop)
+
+    def folders(self) -> dict[str, Path]:
+        """The workshop's folders that it reads."""
+        return {name: getattr(self.workshop, name) for name in self.reads}
+
+    def files(self) -> dict[str, Path]:
+        """The files that it reads besides."""
+        return self.run(self.workshop) if self.run else {}
+
+    def moved(self, folders: Mapping[str, Path], files: Path, store: Store) -> Work:
+        """The same with its folders and its files elsewhere, and another store."""
+        make = partial(self.make, run=files, kept=True) if files.exists() else self.make
+        return replace(self, workshop=replace(self.workshop, store=store, **folders), make=make)  # type: ignore[arg-type]
+
+    def take(self, content: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
+        """Put the entry that another machine made, file -> its content, into the store, if it is not there yet.
+
+        Raises InputError where an imported one differs.
+        """
+
+        def make(out: Path, unfinished: Path) -> Mapping[str, Any]:
+            for name, data in content.items():
+                write_bytes(out / name, data)
+            if self.refuse_other:
+                self.refuse_other(self.workshop, key=self.key, out=out)
+            return notes
+
+        self.workshop.store.get(self.key, make, whole=True)
 
 
 def result_of(trial: Trial, history: Path, measured: Entry) -> RowResult:

@@ -35,10 +35,10 @@ ROWS = {
     "runtime": {"device": "cpu", "precision": "portable", "deterministic": True},
     "datasets": {
         "even": {"source": {"kind": "integers", "start": 0, "stop": 128, "step": 2},
-                 "form": {"kind": "bits", "width": 7}, "metrics": "even", "standin_for": None},
+                 "form": {"kind": "bits", "width": 7}, "metrics": "even", "standin_for": None, "remote": None},
         "faces": {"source": {"kind": "drawn", "subject": "faces", "count": 80, "size": 32}, "metrics": "images",
                   "form": {"kind": "images", "size": 16, "channels": 3, "crop": None, "train": 64, "heldout": 16,
-                           "unreadable": 0.0}, "standin_for": "celeba"},
+                           "unreadable": 0.0}, "standin_for": "celeba", "remote": None},
     },
     "references": {
         "even": {"kind": "draws", "num": 16, "repeats": 2},

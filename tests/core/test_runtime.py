@@ -228,3 +228,17 @@ def test_the_kind_of_device_is_that_of_the_device() -> None:
     assert runtime.kind_of_device(CPU) == "cpu"
     auto = runtime.kind_of_device(CPU.model_copy(update={"device": "auto"}))
     assert auto == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("here", "fits"), [(4, True), (3, False)])
+def test_a_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, here: int, fits: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    four = CPU.model_copy(update={"ranks": runtime.Ranks(num=4, sync_norm=True)})
+    runtime.refuse_few_gpus(four)
+    on_gpus = four.model_copy(update={"device": "cuda"})
+    if fits:
+        runtime.refuse_few_gpus(on_gpus)
+    else:
+        with pytest.raises(InputError, match=r"runtime\.ranks\.num: found 4; allowed: at most 3"):
+            runtime.refuse_few_gpus(on_gpus)

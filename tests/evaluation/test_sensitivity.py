@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "train": 2000, "heldout": 1500, "unreadable": 0.0,
             },
             "metrics": "images",
-            "standin_for": None,
+            "standin_for": None, "remote": None,
         }
     )  # fmt: skip
     fetch("mnist", dataset.source, folder, folder / "downloads")

@@ -18,7 +18,13 @@ WIDTH = 32
 def dataset(size: int, channels: int = 3) -> Dataset:
     form = {"kind": "images", "size": size, "channels": channels, "crop": None, "train": 8, "heldout": 8}
     source = {"kind": "drawn", "subject": "faces", "count": 16, "size": 32}
-    row = {"source": source, "form": form | {"unreadable": 0.0}, "metrics": "images", "standin_for": "celeba"}
+    row = {
+        "source": source,
+        "form": form | {"unreadable": 0.0},
+        "metrics": "images",
+        "standin_for": "celeba",
+        "remote": None,
+    }
     return Dataset.model_validate(row)
 
 
@@ -106,6 +112,7 @@ def test_images_below_16_pixels_and_toys_are_refused(name: str) -> None:
             "form": {"kind": "bits", "width": 7},
             "metrics": "even",
             "standin_for": None,
+            "remote": None,
         }
     )
     with pytest.raises(ValueError, match=f"{name}: found a network of images; allowed for bits: mlp"):

@@ -131,12 +131,12 @@ class Machine:
         for name in NAMES:
             shop, runs = self.workshop(name), self.data / "runs" / name
             jobs = shop.training_jobs(name)
-            done += [f"train {job.call.args[0]}" for job in jobs]  # type: ignore[attr-defined]
+            done += [f"train {job.call.name}" for job in jobs]  # type: ignore[attr-defined]
             ThisProcess().run("train", jobs)
             with whole_dir(runs) as out:
                 shop.write_runs(name, out)
             jobs = shop.measuring_jobs(name, runs)
-            done += [f"measure {job.call.args[0]}" for job in jobs]  # type: ignore[attr-defined]
+            done += [f"measure {job.call.name}" for job in jobs]  # type: ignore[attr-defined]
             ThisProcess().run("measure", jobs)
             with whole_dir(self.data / "evaluations" / name) as out:
                 metrics = shop.write_evaluation(name, runs, out)

@@ -152,3 +152,16 @@ def test_of_a_long_training_the_load_of_the_machine_is_recorded(here: Path, monk
         *run.data.metrics
     }
     assert not [thread.name for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_sweep_is_a_run_of_its_own_that_ends_with_it(here: Path) -> None:
+    sweep = tracking.Sweep("dcgan: training on Ray", "f2")
+    for finished in (1, 3):
+        sweep(finished, {"finished": finished, "waiting": 3 - finished}, None)
+    store = tracking.open_store()
+    sweep.close()
+    run = store.client.search_runs([store.experiment_id])[0]
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"finished": 3, "waiting": 0})
+    history = store.client.get_metric_history(run.info.run_id, "finished")
+    assert [(point.step, point.value) for point in history] == [(1, 1), (3, 3)]

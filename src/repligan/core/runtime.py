@@ -12,7 +12,9 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from repligan.core.errors import InputError
 from repligan.core.rows import Strict
@@ -40,17 +42,32 @@ CGROUPS, CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 GPU_SHARE = 8 * 2**30  # bytes of a GPU's memory for one job: CUDA itself, networks, activations, data
 
 
+class Ranks(Strict):
+    """Processes that train one image GAN together, each on its part of every batch; on a GPU one each.
+
+    `sync_norm`: batch normalisation by the statistics of the whole batch; else each rank has those of its part.
+    """
+
+    num: Annotated[int, Field(ge=2, le=1024)]
+    sync_norm: bool
+
+
 class Runtime(Strict):
     """Where and how precisely everything is computed.
 
     `portable`: float32, the same bits on every x86-64 CPU with AVX2. `fast`: all instructions, channels-last
     convolutions, bfloat16 where the device has it, TF32 on CUDA, no promise. `deterministic`: on CUDA, the same bits on
-    the same GPU.
+    the same GPU. `ranks`: image GANs are trained by several processes each, whose sums have other bits than one's.
     """
 
     device: Literal["cpu", "cuda", "auto"]
     precision: Literal["portable", "fast"]
     deterministic: bool
+    ranks: Ranks | None = None
+
+    def said(self) -> dict[str, Any]:
+        """All that it says, JSON-able: nothing about ranks where there are none."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 def apply(runtime: Runtime) -> None:
@@ -129,6 +146,17 @@ def kind_of_device(runtime: Runtime) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def refuse_few_gpus(runtime: Runtime) -> None:
+    """Raises InputError where each rank is to have a GPU and there are fewer."""
+    if runtime.ranks and kind_of_device(runtime) == "cuda":
+        import torch
+
+        if runtime.ranks.num > (found := torch.cuda.device_count()):
+            raise InputError(
+                f"params.yaml: runtime.ranks.num: found {runtime.ranks.num}; allowed: at most {found}, the CUDA devices"
+            )
 
 
 def cpu_flags() -> list[str]:

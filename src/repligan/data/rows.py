@@ -131,13 +131,15 @@ PATTERN_BITS = 4  # of 1010
 class Dataset(Strict):
     """Where real data come from (`source`), what the networks see of them (`form`), what measures them (`metrics`).
 
-    `standin_for` names the dataset whose place drawn images take, null for all others.
+    `standin_for` names the dataset whose place drawn images take, null for all others. Images that may not be handed on
+    have `own` for `remote`, the only one to which DVC pushes them; null for all others.
     """
 
     source: Annotated[Source, Field(discriminator="kind")]
     form: Form
     metrics: Literal["even", "bits1010", "images"]
     standin_for: Name | None
+    remote: Literal["own"] | None
 
     @model_validator(mode="after")
     def _forms_its_source(self) -> Dataset:

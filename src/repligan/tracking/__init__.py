@@ -5,7 +5,7 @@ failure here ever stops the pipeline: the files are the truth. What this module 
 results, and imports numpy.
 """
 
-from repligan.tracking.live import Live
+from repligan.tracking.live import Live, Sweep
 from repligan.tracking.store import artifacts, one_line, open_store, uri
 
-__all__ = ["Live", "artifacts", "one_line", "open_store", "uri"]
+__all__ = ["Live", "Sweep", "artifacts", "one_line", "open_store", "uri"]

@@ -81,6 +81,20 @@ class Live:
                 machine.finish()
 
 
+class Sweep(Live):
+    """How far a sweep on many machines is, as a run of its own, which ends with it."""
+
+    def close(self) -> None:
+        """Wait a little, as a training does, then end the run."""
+        super().close()
+        if self.run_id is None or self.thread.is_alive():
+            return
+        try:
+            open_store().client.set_terminated(self.run_id)
+        except Exception as error:  # whatever a server does, the sweep is done
+            warn(f"{self.name}: MLflow: {short(error)}")
+
+
 def _watch_machine(run_id: str) -> SystemMetricsMonitor:
     """Record the load of processor, memory, disk, network and GPU, every ten seconds, in a thread."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -124,7 +124,7 @@ def tags(params: Params, row: RowId, level: str) -> dict[str, str]:
 
 def parameters(params: Params, experiment: Experiment) -> dict[str, Any]:
     """All that a row says, in dotted keys."""
-    said = {**experiment.model_dump(mode="json"), "runtime": params.runtime.model_dump(mode="json")}
+    said = {**experiment.model_dump(mode="json"), "runtime": params.runtime.said()}
     return {"scale": params.scale, **dict(flatten(said))}
 
 

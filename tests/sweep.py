@@ -1,0 +1,42 @@
+"""Train the trials in a folder, or measure them, by the engine that REPLIGAN_ENGINE names: a driver to be killed.
+
+`python tests/sweep.py FOLDER [--measure]`: it has params.yaml, processed/ and reference/; store/ and runs/ are filled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from repligan import cluster
+from repligan.core import runtime
+from repligan.core.errors import Command, run
+from repligan.engines import MEASURING, TRAINING
+from repligan.params import load
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--measure", is_flag=True)
+def main(folder: Path, measure: bool) -> None:
+    """Make what is missing."""
+    params = load(folder / "params.yaml")
+    runtime.apply(params.runtime)
+    engine = cluster.engine(MEASURING if measure else TRAINING)
+
+    from repligan.store import Store
+    from repligan.trials import Workshop
+
+    jobs = []
+    for name in params.experiments:
+        dataset = params.published(name).dataset
+        workshop = Workshop(params, folder / "processed" / dataset, folder / "reference", Store(folder / "store"))
+        if measure:
+            workshop.write_runs(name, folder / "runs" / name)
+        jobs += workshop.measuring_jobs(name, folder / "runs" / name) if measure else workshop.training_jobs(name)
+    engine.run("sweep", jobs)
+
+
+if __name__ == "__main__":
+    run(main)
