@@ -752,6 +752,7 @@ PARAMS = [
     value("a list in the place of the whole file", TRAIN, content("params.yaml", b"- runtime\n- datasets\n")),
     value("an unknown key at the top", EVALUATE, changed("seed", 1)),
     value("an unknown key in runtime", REPORT, changed("runtime/gpu", True)),
+    value("a batch that its ranks cannot share", TRAIN, changed("runtime/ranks", {"num": 3, "sync_norm": True})),
     value("an unknown key in an experiment", SYNC, changed(f"{EVEN}/epochs", 3)),
     value("a misspelt key in an optimiser", FETCH, without(f"{EVEN}/optimiser/beta1"),
         changed(f"{EVEN}/optimiser/beta_1", 0.9)),
