@@ -29,6 +29,8 @@ from repligan.engines import LocalProcesses
 from repligan.evaluation import comparison
 from repligan.evaluation.rows import CnnReference
 from repligan.params import Params
+from repligan.store import Store
+from repligan.trials import digests
 
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None and not os.environ.get("REPLIGAN_NEEDS_RAY"), reason="Ray is not installed"
@@ -68,7 +70,8 @@ def made(folder: Path) -> dict[str, tuple[dict[str, str], int]]:
 
 
 def hashes(folder: Path) -> dict[str, dict[str, str]]:
-    return {name: files for name, (files, _) in made(folder).items()}
+    """Of recorded values without the row in their header: a node may have trained them for another sweep."""
+    return {entry.path.name: digests(entry) for entry in Store(folder).entries()}
 
 
 def until(is_so: Callable[[], bool], driver: subprocess.Popen[str] | None = None) -> None:
@@ -145,6 +148,10 @@ class Cluster:
         return subprocess.Popen(
             command, env=self.env() | said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+
+    def unfinished(self) -> Iterator[Path]:
+        """Folders of all nodes, of trainings that are not done."""
+        return self.folder.glob("*/trials/*.unfinished")
 
     def checkpoints(self) -> Iterator[Path]:
         """Of all nodes, of trainings that wait to be continued."""
@@ -254,10 +261,9 @@ def test_ctrl_c_ends_a_sweep_whose_trainings_save_what_they_have(
     tables["experiments"][TOY] |= {"steps": 10**6, "snapshot_every": 5 * 10**5}
     tables["evaluations"][TOY]["milestones"] = [0, 10**6]
     folder = prepare(tmp_path / "sweep", tables, processed)
+    waiting, before = set(ray_cluster.unfinished()), set(ray_cluster.checkpoints())
     driver = ray_cluster.sweep(folder)
-    before = set(ray_cluster.checkpoints())
-    until(lambda: any(ray_cluster.folder.glob("*/trials/*.unfinished")), driver)
-    time.sleep(1)
+    until(lambda: set(ray_cluster.unfinished()) > waiting, driver)
     driver.send_signal(signal.SIGINT)
     assert ended(driver)[0] == 128 + signal.SIGINT
     assert len(set(ray_cluster.checkpoints()) - before) == 1
