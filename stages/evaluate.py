@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import this_tree  # noqa: F401
-from repligan import cluster
+from repligan.cluster import chosen
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir, write_json
@@ -43,7 +43,7 @@ def main(name: str, runs: Path, processed: Path, reference: Path, out: Path, met
     for needed in (runs, processed, reference):
         existing(needed)
     runtime.apply(loaded.runtime)
-    engine = cluster.engine(MEASURING, early=True)
+    engine = chosen(MEASURING, early=True)
 
     from repligan.store import Store
     from repligan.trials import Workshop, folder

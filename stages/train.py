@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import this_tree  # noqa: F401
-from repligan import cluster
+from repligan.cluster import chosen, refuse_unknown
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.core.files import existing, whole_dir
@@ -27,7 +27,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     loaded = load(params)
     pick(loaded.experiments, "experiments", name)
     existing(processed)
-    cluster.refuse_unknown()
+    refuse_unknown()
     runtime.apply(loaded.runtime)
 
     from repligan import tracking
@@ -35,7 +35,7 @@ def main(name: str, processed: Path, out: Path, params: Path) -> None:
     from repligan.trials import Workshop, folder
 
     workshop = Workshop(loaded, processed, Path(), Store(folder()), tracking.Live)
-    cluster.engine(TRAINING, watch=tracking.Sweep).run(f"{name}: training", workshop.training_jobs(name))
+    chosen(TRAINING, watch=tracking.Sweep).run(f"{name}: training", workshop.training_jobs(name))
     with whole_dir(out) as written:
         workshop.write_runs(name, written)
 

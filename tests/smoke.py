@@ -29,8 +29,8 @@ def stage(name: str) -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if hasattr(module, "LocalProcesses"):
-        module.LocalProcesses = ThisProcess  # type: ignore[attr-defined]
+    if hasattr(module, "chosen"):
+        module.chosen = lambda *shared, **options: ThisProcess()  # type: ignore[attr-defined]
     return module
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from repligan import cluster
+from repligan.cluster import chosen
 from repligan.core import runtime
 from repligan.core.errors import Command, run
 from repligan.engines import MEASURING, TRAINING
@@ -23,7 +23,7 @@ def main(folder: Path, measure: bool) -> None:
     """Make what is missing."""
     params = load(folder / "params.yaml")
     runtime.apply(params.runtime)
-    engine = cluster.engine(MEASURING if measure else TRAINING)
+    engine = chosen(MEASURING if measure else TRAINING)
 
     from repligan.store import Store
     from repligan.trials import Workshop

@@ -291,10 +291,10 @@ def test_processes_of_this_machine_run_the_trials_unless_the_environment_says_ot
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(cluster.ENGINE, raising=False)
-    assert isinstance(cluster.engine(), LocalProcesses)
+    assert isinstance(cluster.chosen(), LocalProcesses)
     monkeypatch.setenv(cluster.ENGINE, cluster.RAY)
     monkeypatch.setattr(cluster, "find_spec", lambda name: object())
-    assert isinstance(cluster.engine(), cluster.RayTasks)
+    assert isinstance(cluster.chosen(), cluster.RayTasks)
     assert "ray" not in sys.modules
 
 

@@ -56,7 +56,7 @@ ID = "ray.io/node-id"
 TOKEN = Path.home() / ".ray" / "auth_token"
 
 
-def engine(shared: Sequence[str] = (), early: bool = False, watch: Watch | None = None) -> engines.Engine:
+def chosen(shared: Sequence[str] = (), early: bool = False, watch: Watch | None = None) -> engines.Engine:
     """The engine that REPLIGAN_ENGINE names; raises InputError where it is not to be had.
 
     `shared` and `early` as in `LocalProcesses`; `watch`: who sees a sweep on a cluster.
