@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import tempfile
 import traceback
 import uuid
@@ -155,19 +156,30 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _rank(call: Callable[[], None]) -> None:
-    """A call whose end is a code of its process, and a traceback only where it is no other rank's fault."""
+    """A call whose end is a code of its process, with a traceback only where it is no other rank's fault."""
+    code = 0
     try:
         _telling(call, ())
-    except RuntimeError as error:
-        from torch.distributed import DistError
-
-        lost = isinstance(error, DistError) or "gloo" in str(error)
-        if not lost:
+    except SystemExit as left:
+        code = int(left.code or 0)
+    except Exception as error:
+        code = LOST if _is_loss(error) else 1
+        if code != LOST:
             traceback.print_exc()
-        raise SystemExit(LOST if lost else 1) from None
     finally:
         for one in ENDING:  # it is done, and ends without a word where what started it has gone
             signal.signal(one, signal.SIG_DFL)
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # an ordinary end would abort where threads still wait for a rank
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether it says that another rank does not answer."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def _shorten_temporary() -> None:

@@ -19,6 +19,7 @@ from conftest import ROOT
 from repository import environment
 from ruamel.yaml import YAML
 
+from repligan.core.errors import Fault
 from repligan.core.files import from_file, to_bytes, tree_digest, write_bytes
 from repligan.engines import in_ranks
 from repligan.params import Params
@@ -238,7 +239,7 @@ def test_a_signal_ends_all_ranks_with_a_checkpoint(smoke: Params, processed: Pat
     _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + signal.SIGTERM
     assert "the same command goes on from there" in said
-    assert "Error" not in said
+    assert "rror" not in said
     assert not at_work(stage.folder)
     assert stage.digest() == whole
 
@@ -251,3 +252,18 @@ def test_no_rank_outlives_what_started_it(smoke: Params, processed: Path, tmp_pa
     assert process.returncode == 1
     assert "Error: a job was ended by signal 9" in said
     until(lambda: not at_work(stage.folder), LIMIT)
+
+
+def breaks(rank: int) -> None:
+    """A fault of one rank, for which the other one waits."""
+    with ranks.joined(on_gpu=False):
+        if torch.distributed.get_rank() == rank:
+            raise ValueError("a fault of the code")
+        torch.distributed.barrier()
+
+
+def test_a_fault_of_one_rank_is_shown_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((SystemExit, Fault)):
+        in_ranks("two", NUM, partial(breaks, 1))
+    said = capfd.readouterr().err
+    assert said.count("Traceback") == said.count("ValueError: a fault of the code") == 1
