@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ NODES = (1, 2)
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}({net}.254)
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -87,7 +89,11 @@ def slurm() -> Iterator[Path]:
         for name in ("munge", "state", "spool-n1", "spool-n2"):
             (folder / name).mkdir(mode=0o755)
         folder.chmod(0o755)
-        (folder / "slurm.conf").write_text(CONF.format(host=os.uname().nodename, net=net, folder=folder))
+        with socket.socket() as free:  # another Slurm may have the usual port
+            free.bind(("", 0))
+            port = free.getsockname()[1]
+        text = CONF.format(host=os.uname().nodename, net=net, folder=folder, port=port)
+        (folder / "slurm.conf").write_text(text)
         (folder / "cgroup.conf").write_text(
             f"CgroupPlugin=cgroup/{'v2' if Path('/sys/fs/cgroup/cgroup.controllers').exists() else 'v1'}\n"
         )
