@@ -19,7 +19,7 @@ from repligan.params import Params
 STAGES = sorted({path.stem for path in (ROOT / "stages").glob("*.py")} - {"this_tree"})
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # What changes no output by itself: the command line, where work is done and kept, MLflow; trials.py is added by hand.
-INDECISIVE = {"cli", "engines", "params", "store", "tracking", "trials"}
+INDECISIVE = {"cli", "cluster", "engines", "params", "store", "tracking", "trials"}
 OF_TABLES = ("RowResult", "curves", "joined", "losses", "metrics", "to_csv", "values")
 HEAVY = {"matplotlib", "matplotlib.pyplot", "torch", "torchvision", "mlflow", "scipy"}
 
