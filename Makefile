@@ -37,7 +37,7 @@ repro: $(VENV)/checked
 	@grep -qx 'scale: $(SCALE)' params.yaml || repligan scale $(SCALE)
 	@case '$(SCALE)' in overnight|full) repligan plan;; esac
 	@repligan repair
-	dvc --wait-for-lock repro
+	repligan repro
 	@echo "look at reports/index.html, or at the runs: make ui"
 
 test: $(VENV)/checked

@@ -275,7 +275,7 @@ def pipeline(repo: Path, *targets: str) -> Victim:
         (repo / "dvc.lock").unlink(missing_ok=True)
 
     env = {"DVC_SITE_CACHE_DIR": str(repo.parent / "site")}
-    command = ("sh", "-c", " ".join(("repligan repair && exec dvc repro", *targets)))  # what `make repro` runs
+    command = ("sh", "-c", " ".join(("repligan repair && exec dvc repro", *targets)))  # repaired as by `make repro`
     return Victim("pipeline", "dvc repro", repo, command, env, (repo / "dvc.lock").read_text, lambda: 1.0, clear)
 
 

@@ -43,10 +43,10 @@ def copy(repo: Path) -> Path:
 
 
 def reproduce(repo: Path) -> Path:
-    """A copy, reproduced by DVC at the smoke scale."""
+    """A copy, reproduced by DVC at the smoke scale, as `make repro` does it."""
     copy(repo)
     assert run(repo, "repligan", "scale", "smoke").stdout == "params.yaml: now at the smoke scale\n"
-    done = run(repo, "dvc", "repro")
+    done = run(repo, "repligan", "repro")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return repo
 

@@ -39,6 +39,7 @@ NOT_RUN = {
     "repligan audit": "trains again (test_audit.py)",
     "repligan trials adopt": "trains a part of all rows (test_adopt.py)",
     "repligan trials import": "needs what other machines exported (test_evidence.py)",
+    "repligan repro": "makes everything (test_pipeline.py)",
     "dvc repro": "makes everything, or a stage and what it needs (test_pipeline.py)",
     "dvc exp": "trains again (test_edits.py)",
     "dvc pull": "needs a remote (test_remotes.py)",

@@ -105,13 +105,15 @@ def _components(
     shifts, moved, opposed, by_chance = [], [], [], []
     progress = Progress("exploring components", noise.dim)
     for component in range(noise.dim):
-        low, middle, high = (_seen(G, one, comparison) for one in traverse(z, component, walk.reach, 3).unbind(1))
+        along = traverse(z, component, walk.reach, 3)
+        if comparison.factors:
+            along = torch.cat([along, _elsewhere(z, component, walk.reach)], dim=1)
+        low, middle, high, *chance = _seen_each(G, along, comparison)
         shifts.append(float(_distance(low, high).mean() / unit))
         moved.append(_moved(low, high, comparison))
         opposed.append(_cosine(middle, low, high).mean())
         if comparison.factors:
-            low, high = (_seen(G, end, comparison) for end in _elsewhere(z, component, walk.reach).unbind(1))
-            by_chance.append(_moved(low, high, comparison))
+            by_chance.append(_moved(chance[0], chance[1], comparison))
         progress(component + 1)
     elsewhere = there[torch.arange(walk.num).roll(1)]
     values = {
@@ -180,6 +182,12 @@ def _arithmetic(
 
 def _seen(G: torch.nn.Module, z: torch.Tensor, comparison: Comparison) -> Features:
     return extract(comparison.net, render(G, z).numpy())
+
+
+def _seen_each(G: torch.nn.Module, z: torch.Tensor, comparison: Comparison) -> list[Features]:
+    """z [M, K, dim] -> what is seen at each of the K places: in one batch, since a small one costs its calls."""
+    seen = _seen(G, z.transpose(0, 1).flatten(0, 1), comparison)
+    return [seen[rows] for rows in torch.arange(len(seen.features)).split(len(z))]
 
 
 def _cosine(middle: Features, one: Features, other: Features) -> np.ndarray:

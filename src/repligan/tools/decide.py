@@ -7,19 +7,11 @@ never from time: a killed command that is started again ends with the ledger of 
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
-import subprocess
-import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import click
 
 from repligan import compose
 from repligan.claims import ledger, rows
@@ -27,13 +19,11 @@ from repligan.claims.rows import Claim, Claims
 from repligan.claims.values import Table
 from repligan.claims.verdict import LEAST, OPEN, combine, likely
 from repligan.core import runtime
-from repligan.core.errors import Fault, InputError
+from repligan.core.errors import InputError
 from repligan.core.rows import pick
-from repligan.core.signals import stop_on_signal
 from repligan.params import Params, load
 from repligan.store import Store
 from repligan.tools.plan import duration, trial_seconds
-from repligan.tools.repair import repair
 from repligan.training.rows import RowId
 from repligan.trials import STACK, Trial, Workshop, folder, trial_size, trials_of
 
@@ -241,45 +231,3 @@ def _listed(more: Mapping[RowId, int]) -> str:
 def whole(seeds: int, size: int) -> int:
     """`seeds`, and as many more as make whole trials of `size`."""
     return -(-seeds // size) * size
-
-
-@contextmanager
-def pipeline(root: Path) -> Iterator[Callable[[], None]]:
-    """Runs `dvc repro claims` in the repository `root` whenever called; waits for one that a killed command left.
-
-    A signal goes on to DVC, which ends its stages; they keep what they have, and this process then leaves.
-    """
-    path = root / ".work" / "decide.lock"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as lock:  # DVC has it open too: it is held until both have ended
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            click.echo("waiting for another `repligan decide`, or for what a killed one began", err=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lambda: _reproduce(root, lock.fileno())
-
-
-def _reproduce(root: Path, lock: int) -> None:
-    for line in repair(root):
-        click.echo(line, err=True)
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "claims"]
-    env = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
-    told = False
-    with stop_on_signal() as stop:
-        process = subprocess.Popen(
-            command, cwd=root, env=env, stdout=subprocess.DEVNULL, process_group=0, pass_fds=[lock]
-        )
-        while process.poll() is None:
-            if stop.signal and not told:
-                os.killpg(process.pid, signal.SIGINT)
-                told = True
-            try:
-                process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                continue
-    if stop.signal:
-        click.echo("stopped; the same command goes on from there", err=True)
-        raise SystemExit(128 + stop.signal)
-    if process.returncode:
-        raise Fault(f"dvc repro claims: exit code {process.returncode}; mend it and run the same command again")

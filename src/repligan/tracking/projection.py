@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -69,11 +68,11 @@ def _or_warn(call: Callable[[], object]) -> None:
 
 @dataclass
 class Written:
-    """Name of a run -> what was done; name of one at the top -> its id; the charts that belong to those."""
+    """Name of a run -> what was done; name of one at the top -> its id; experiment -> title of a chart -> its spec."""
 
     done: dict[str, str]
     tops: dict[str, str]
-    drawing: _Drawing
+    charts: dict[str, dict[str, Any]]
 
 
 def _sync(params: Params, data: Path, reports: Path) -> Written:
@@ -84,15 +83,11 @@ def _sync(params: Params, data: Path, reports: Path) -> Written:
     store = open_store()
     runs = Runs(store, store.runs())
     store.describe(words.EXPERIMENT)
-    drawing = _Drawing(found, {run.data.tags.get(REPORT) for run in runs.found})
-    try:
-        done, tops = _Projection(params, data, claims, published, runs).write(shown)
-        tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
-        done[CLAIMS] = WRITTEN if wrote else WAS_THERE
-        return Written(done | _end_given_up(runs), tops, drawing)
-    except BaseException:
-        drawing.end()
-        raise
+    done, tops = _Projection(params, data, claims, published, runs).write(shown)
+    tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
+    done[CLAIMS] = WRITTEN if wrote else WAS_THERE
+    specs = {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in found}
+    return Written(done | _end_given_up(runs), tops, specs)
 
 
 @dataclass
@@ -185,52 +180,24 @@ class _Projection:
         return Snapshots(self.runs.store, trial, form, weights, result, labels).log
 
 
-class _Drawing:
-    """The charts of experiments as pictures, drawn by a thread of their own while their runs are written.
-
-    That takes seconds, and vl-convert does it outside the interpreter's lock. Charts whose digest is among `there` are
-    drawn only when they are asked for.
-    """
-
-    def __init__(self, published: Sequence[Result], there: Container[str | None]):
-        self.specs = {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in published}
-        self.thread = ThreadPoolExecutor(1)
-        self.begun = {name: self._begin(name) for name, specs in self.specs.items() if _digest(specs) not in there}
-
-    def _begin(self, name: str) -> dict[str, Future[bytes]]:
-        return {f"{_slug(key)}.png": self.thread.submit(charts.png, spec) for key, spec in self.specs[name].items()}
-
-    def files(self, name: str) -> dict[str, bytes]:
-        """File -> its content, of an experiment."""
-        return {file: one.result() for file, one in (self.begun.get(name) or self._begin(name)).items()}
-
-    def end(self) -> None:
-        """Draw no more."""
-        self.thread.shutdown(cancel_futures=True)
-
-
-def _digest(content: Any) -> str:
-    """sha256 of what JSON takes."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _attach(reports: Path, written: Written) -> None:
     """Add to each experiment's run its charts, and to that of the claims the page and the overview, unless there."""
-    client, drawing = open_store().client, written.drawing
-    pages = [reports / "index.html", reports / "figures" / "overview.png"]
-    there = {path.name: path.read_bytes() for path in pages if path.exists()}
-    parts: dict[str, Any] = {CLAIMS: {path.name: sha256(path) for path in pages if path.exists()}, **drawing.specs}
-    try:
-        for name, run_id in written.tops.items():
-            digest = _digest(parts[name])
-            if client.get_run(run_id).data.tags.get(REPORT) != digest:
-                with TemporaryDirectory() as folder:
-                    for file, content in (there if name == CLAIMS else drawing.files(name)).items():
-                        write_bytes(Path(folder, file), content)
-                    client.log_artifacts(run_id, folder, "report")
-                client.set_tag(run_id, REPORT, digest)
-    finally:
-        drawing.end()
+    client = open_store().client
+    pages = [path for path in (reports / "index.html", reports / "figures" / "overview.png") if path.exists()]
+    parts: dict[str, Any] = {CLAIMS: {path.name: sha256(path) for path in pages}, **written.charts}
+    for name, run_id in written.tops.items():
+        digest = hashlib.sha256(json.dumps(parts[name], sort_keys=True).encode()).hexdigest()
+        if client.get_run(run_id).data.tags.get(REPORT) == digest:
+            continue
+        if name == CLAIMS:
+            files = {path.name: path.read_bytes() for path in pages}
+        else:
+            files = {f"{_slug(title)}.png": charts.png(spec) for title, spec in written.charts[name].items()}
+        with TemporaryDirectory() as folder:
+            for file, content in files.items():
+                write_bytes(Path(folder, file), content)
+            client.log_artifacts(run_id, folder, "report")
+        client.set_tag(run_id, REPORT, digest)
 
 
 def _slug(title: str) -> str:
