@@ -900,7 +900,7 @@ NAMES = [
     bad("a decision on a claim that does not exist", "repligan decide even-2000", repository),
     bad("a decision that a larger scale has to make", "repligan decide even-200", repository),
     bad("a decision in an hour that is no number", "repligan decide --hours nan", repository),
-    bad("an unknown command", "repligan repor"),
+    bad("an unknown command", "repligan sampel"),
     bad("an unknown option", f"{FETCH} --force"),
     bad("a missing argument", "python stages/train.py even"),
     bad("the doctor outside of the repository", DOCTOR),
