@@ -904,6 +904,7 @@ NAMES = [
     bad("an unknown option", f"{FETCH} --force"),
     bad("a missing argument", "python stages/train.py even"),
     bad("the doctor outside of the repository", DOCTOR),
+    bad("a reproduction outside of the repository", "repligan repro"),
     bad("a `repligan` of another folder", "repligan compose", content("src/repligan/__init__.py", b"")),
 ]  # fmt: skip
 

@@ -59,9 +59,12 @@ def repro() -> None:
     Leaves what `dvc repro` leaves, sooner. Each line begins with the dataset that it is about. It may be stopped or
     killed at any time and started again.
     """
+    _refuse_elsewhere("dvc.yaml")
+    params = load(PARAMS)
+
     from repligan.tools.reproduce import reproduce
 
-    reproduce(Path.cwd(), load(PARAMS))
+    reproduce(Path.cwd(), params)
 
 
 @main.command(epilog="Example: repligan scale smoke")
@@ -79,7 +82,7 @@ def compose() -> None:
 
 def _compose(name: str | None) -> None:
     """Write params.yaml at the selected scale, or at scale `name` and select it; says which hand edits are dropped."""
-    _refuse_elsewhere()
+    _refuse_elsewhere("conf/config.yaml")
     if PARAMS.exists() and composing.is_edited(PARAMS):
         for line in composing.edited(PARAMS, CONF):
             click.echo(f"dropped: {line}", err=True)
@@ -89,9 +92,10 @@ def _compose(name: str | None) -> None:
     click.echo(f"params.yaml: now at the {chosen} scale")
 
 
-def _refuse_elsewhere() -> None:
-    if not (CONF / "config.yaml").exists():
-        raise InputError(f"{CONF}/config.yaml: not found; allowed: the repository's folder as the working directory")
+def _refuse_elsewhere(*needed: str) -> None:
+    for name in needed:
+        if not Path(name).exists():
+            raise InputError(f"{name}: not found; allowed: the repository's folder as the working directory")
 
 
 @main.command(epilog="Example: repligan plan")
@@ -266,7 +270,7 @@ def decide(names: tuple[str, ...], hours: float, engine: str | None, address: st
     if math.isnan(hours):
         raise InputError("--hours: found nan; allowed: 0 or more, inf for no limit")
     cluster.choose(engine, address)
-    _refuse_elsewhere()
+    _refuse_elsewhere("conf/config.yaml")
     with TemporaryDirectory() as folder:
         composing.compose(None, Path(folder, "params.yaml"))
         composed = load(Path(folder, "params.yaml"))
@@ -336,9 +340,7 @@ def doctor(params: Path) -> None:
     from repligan.tools.doctor import examine
 
     loaded = load(params)
-    for name in ("requirements.lock", "dvc.yaml"):
-        if not Path(name).exists():
-            raise InputError(f"{name}: not found; allowed: the repository's folder as the working directory")
+    _refuse_elsewhere("requirements.lock", "dvc.yaml")
     found = examine(Path.cwd(), loaded)
     for looked_at, wrong in found:
         click.echo(f"{'--' if wrong else 'ok'}  {looked_at}")
