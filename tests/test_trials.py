@@ -351,3 +351,12 @@ def test_an_ended_stage_goes_on_where_it_was(
     told, made = stage.finish()
     assert "going on from step" in told
     assert made == undisturbed
+
+
+def test_data_of_another_repository_is_not_taken_for_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for name in ("one", "other"):
+        write_bytes(tmp_path / name / "data" / "real.npy", name.encode())
+        monkeypatch.chdir(tmp_path / name)
+        found.add(trials.digest(Path("data"), "*.npy"))
+    assert len(found) == 2

@@ -606,10 +606,12 @@ def _members(row: Experiment, *more: object) -> list[code.Definition]:
     return [code.root(type(one)) for one in (row, row.z, row.G, row.D, *more)]
 
 
-@cache
 def digest(folder: Path, pattern: str) -> str:
     """Digest of the files in a folder that does not change while this process runs."""
-    return tree_digest(folder, pattern)
+    return _digest(folder.resolve(), pattern)
+
+
+_digest = cache(tree_digest)
 
 
 def _of_G(entry: Entry) -> dict[str, np.ndarray]:
