@@ -28,16 +28,18 @@ def main(data: Path, reports: Path, published: Path, params: Path) -> None:
     from repligan.reporting import charts, figures, page, results
     from repligan.reporting import published as elsewhere
     from repligan.tracking import projection
+    from repligan.tracking.aside import aside
 
     found, claims = results.read(loaded, data, reports), ledger.read(reports)
     values, _ = arrays(data / "claims" / "values.safetensors")
     click.echo("report: bringing MLflow up to date", err=True)
-    runs = projection.sync_or_warn(loaded, data, reports)
-    with whole_dir(reports / "figures") as folder:
-        write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
-    html = page.render(loaded, found, claims, values, charts.runtime(), elsewhere.read(published, loaded.scale))
-    write_bytes(reports / "index.html", html.encode())
-    projection.attach_or_warn(reports, runs)
+    with aside() as helper:
+        runs = projection.sync_or_warn(loaded, data, reports, helper)
+        with whole_dir(reports / "figures") as folder:
+            write_bytes(folder / "overview.png", figures.png(partial(figures.overview, found)))
+        html = page.render(loaded, found, claims, values, charts.runtime(), elsewhere.read(published, loaded.scale))
+        write_bytes(reports / "index.html", html.encode())
+        projection.attach_or_warn(reports, runs)
     click.echo(f"report: {reports / 'index.html'}")
 
 

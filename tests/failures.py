@@ -101,9 +101,8 @@ def parsed(command: str) -> tuple[dict[str, str], list[str]]:
 
 def here(bench: Bench, command: str) -> Done:
     """Run a command in this process, which has torch loaded already."""
-    from repligan import cli, trials
+    from repligan import cli
 
-    trials.digest.cache_clear()  # of relative paths, which mean other files than in the case before
     env, words = parsed(bench.filled(command))
     for key in SET_BY_MLFLOW:
         bench.patch.setenv(key, "unset")

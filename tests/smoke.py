@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 from emulated import ROOT
 
-from repligan import trials
 from repligan.engines import ThisProcess
 from repligan.params import Params
 
@@ -46,7 +45,6 @@ def run(patch: pytest.MonkeyPatch, folder: Path, name: str, *arguments: str, end
     patch.chdir(folder)
     for key, value in NOWHERE.items():
         patch.setenv(key, value)
-    trials.digest.cache_clear()
     shown = CliRunner().invoke(stage(name).main, arguments)
     assert shown.exit_code == ends_with, (shown.output, shown.exception)
 

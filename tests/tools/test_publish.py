@@ -15,7 +15,7 @@ from repligan.params import Params, load
 from repligan.store import Store
 from repligan.tools import publish as publishing
 from repligan.tools.audit import told
-from repligan.trials import digest, trials_of
+from repligan.trials import trials_of
 
 
 @pytest.fixture
@@ -30,7 +30,6 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
 ) -> None:
     monkeypatch.chdir(root)
     monkeypatch.setenv("REPLIGAN_TRIALS", str(reproduced / "store"))
-    digest.cache_clear()  # of relative paths, which meant other files elsewhere
     shown = CliRunner().invoke(main, ["publish"])
     assert shown.exit_code == 0, (shown.output, shown.exception)
     out = root / "published" / "smoke"
@@ -70,7 +69,6 @@ def test_what_is_too_large_to_be_committed_is_told(
     root: Path, reproduced: Path, smoke: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "LARGEST", 1000)
-    digest.cache_clear()
     (out := tmp_path / "out").mkdir()
     (out / "before").write_text("")
     monkeypatch.chdir(root)

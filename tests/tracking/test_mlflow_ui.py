@@ -49,7 +49,8 @@ def names(page: Page) -> list[str]:
 def open_run(page: Page, name: str, tab: str = "") -> None:
     """Go to the page of a run by its link in the table."""
     page.goto(f"/#/experiments/1/runs?{TRAINING}")
-    link = page.get_by_role("link", name=name, exact=True)
+    of_runs = page.locator("a[href*='/runs/']")  # a model may have the same name
+    link = page.get_by_role("link", name=name, exact=True).and_(of_runs)
     expect(link).to_be_visible()
     page.goto(f"/{link.get_attribute('href')}{tab}?{TRAINING}")
     expect(page.get_by_role("heading", name=name)).to_be_visible()
@@ -119,3 +120,12 @@ def test_a_run_says_what_came_out_and_leads_to_its_generators(page: Page) -> Non
     expect(page.get_by_text("best", exact=False).first).to_be_visible()
     page.goto(f"/#/experiments/1/models?{TRAINING}")
     expect(page.get_by_role("link", name="dcgan-mnist step 12", exact=True)).to_be_visible()
+
+
+def test_a_chart_is_a_picture_among_the_files_of_its_run(page: Page) -> None:
+    open_run(page, "even", "/artifacts")
+    page.get_by_text("report", exact=True).click()
+    page.get_by_text("losses.svg", exact=True).click()
+    img = page.locator("img[src^='blob:']").first
+    expect(img).to_be_visible()
+    assert img.evaluate("img => img.decode().then(() => img.naturalWidth)") > 480

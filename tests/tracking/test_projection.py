@@ -117,7 +117,7 @@ def test_curves_are_those_of_the_tables_with_their_intervals(here: Path, finishe
 
 
 def test_a_run_has_at_most_25_metrics_and_systems_share_theirs() -> None:
-    from repligan.tracking.rows import curves
+    from repligan.tracking.rows import MOST_POINTS, curves
 
     rng = np.random.default_rng(0)
     images = ("fd_cnn_500", "precision", "recall", "covered", "class_tv", "kid", "kid_se", "luma", "dark", "modes")
@@ -129,7 +129,7 @@ def test_a_run_has_at_most_25_metrics_and_systems_share_theirs() -> None:
         made = curves(values, {key: list(range(len(one))) for key, one in values.items()})
         keys = {key + end for key, points in made.items() for end in points[-1][1]}
         assert len(keys) <= 25
-        assert max(len(points) for points in made.values()) == 100
+        assert max(len(points) for points in made.values()) == MOST_POINTS
         assert made["loss_D"][0][0] == 0
         assert made["loss_D"][-1][0] == 299
         assert "kid_se" not in made
@@ -228,8 +228,9 @@ def test_samples_and_walks_are_on_sliders_and_figures_with_their_experiment(here
     walked = {(f"walk along component {i}", frame) for i in (0, 3) for frame in range(3)}
     assert store.shown(runs["pictures on squares"].info.run_id) == steps | walked
     assert store.shown(runs["toy"].info.run_id) == steps
-    assert "report/losses.png" in files("pictures on squares")
-    assert "report/losses.png" in files("toy")
+    assert "report/losses.svg" in files("pictures on squares")
+    assert "report/losses.svg" in files("toy")
+    assert read(store, runs["toy"], "report/losses.svg").startswith("<svg")
     assert files("claims") == ["report/index.html", "report/overview.png"]
     write_bytes(made.reports / "index.html", b"<html>another")
     projection.sync(made.params, made.data, made.reports)

@@ -13,7 +13,7 @@ from repligan.models.mlp import StackedMlp
 from repligan.params import Params
 from repligan.training import loop
 from repligan.training.losses import NonSaturating
-from repligan.training.rows import Experiment, RowId
+from repligan.training.rows import Experiment, RowId, snapshot_name
 
 CPU = torch.device("cpu")
 EVEN, BITS, MNIST = (RowId(experiment=name) for name in ("even", "bits1010", "dcgan-mnist"))
@@ -74,7 +74,7 @@ def test_a_seed_alone_is_the_same_bits_as_among_others(
 ) -> None:
     train(make(smoke, processed, row), tmp_path / "many")
     train(make(smoke, processed, row, [17]), tmp_path / "alone")
-    last = loop.snapshot_name(smoke.rows[row].steps)
+    last = snapshot_name(smoke.rows[row].steps)
     for file in (last, "history.safetensors"):
         many, alone = (from_file(tmp_path / folder / "out" / file)[0] for folder in ("many", "alone"))
         for key, value in alone.items():

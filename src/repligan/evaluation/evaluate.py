@@ -26,8 +26,8 @@ from repligan.metrics import toys
 from repligan.models.noise import draw, fixed_z
 from repligan.models.rows import Noise
 from repligan.models.weights import build, sample, unpack
-from repligan.training.loop import GRID, snapshot_name
-from repligan.training.rows import Experiment
+from repligan.training.loop import GRID
+from repligan.training.rows import Experiment, snapshot_name
 
 Stats = dict[str, np.ndarray]
 Measure = Callable[[torch.nn.Module, torch.nn.Module], tuple[Stats, torch.Tensor]]

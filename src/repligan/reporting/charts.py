@@ -26,6 +26,7 @@ BANDS = (("p05", "p95"), ("lo", "hi"))  # where 90 % of the seeds lie, or the in
 BAND, LINE, ASKED = {"type": "area", "opacity": 0.2}, {"type": "line"}, {"type": "rule", "strokeDash": [2, 3]}
 # Ctrl and the wheel, as maps have it, is also what browsers make of two fingers: the wheel alone scrolls the page.
 ZOOM = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey]"}
+PICTURE = {"width": 480, "height": 280}  # of axes in a picture, in pixels
 NEAREST = {"type": "point", "on": "pointerover", "clear": "pointerout", "nearest": True, "encodings": ["x"]}
 
 
@@ -36,11 +37,11 @@ def runtime() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VERSION)
 
 
-def png(spec: Spec) -> bytes:
-    """A spec as a picture, for where no browser draws it; its bits are no promise."""
+def svg(spec: Spec) -> str:
+    """A spec as a picture, for where nothing draws it; its bits are no promise."""
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(json.dumps(spec), scale=2))
+    return str(vl_convert.vegalite_to_svg(json.dumps({**spec, **PICTURE})))
 
 
 def panels(names: Sequence[str]) -> list[list[str]]:

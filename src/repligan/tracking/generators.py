@@ -7,23 +7,17 @@ this package, and holds no pickled code.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from repligan.core.files import from_file
 from repligan.data.rows import Form
-from repligan.models.noise import fixed_z
-from repligan.models.weights import build, unpack
 from repligan.reporting.pictures import spread
 from repligan.reporting.results import Result
-from repligan.tracking.store import Store
-from repligan.training.loop import snapshot_name
+from repligan.tracking.store import Store, quiet
+from repligan.training.rows import snapshot_name
 from repligan.trials import Trial
 
 if TYPE_CHECKING:
@@ -31,53 +25,6 @@ if TYPE_CHECKING:
 
 MOST = 20  # models a run
 BEST = "best"  # alias of the registered version
-GRAPH = Path("data", "model.pt2")
-NEEDS = ("mlflow", "numpy", "torch")
-
-
-class FromLatents(nn.Module):
-    """G as others call it: z [B, dim] float32 -> images [B, C, H, W] in [-1, 1], of a stack [B, S, width] in [0, 1]."""
-
-    def __init__(self, G: nn.Module, seeds: int, stacked: bool):
-        super().__init__()
-        self.G, self.seeds, self.stacked = G, seeds, stacked
-
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        made = self.G(z.expand(self.seeds, -1, -1))
-        return made.transpose(0, 1) if self.stacked else made[0]
-
-
-class _Folder:
-    """A folder with a generator as MLflow keeps one, into which the weights of one step after the other are put.
-
-    The graph is traced once: that takes longer than to save all snapshots.
-    """
-
-    def __init__(self, trial: Trial, form: Form, weights: Path, path: Path):
-        import mlflow.pytorch
-
-        row = trial.experiment
-        self.weights, self.path = weights, path
-        self.networks = build(row.G, row.D, row.z.dim, form, trial.seeds)
-        self.net = FromLatents(self.networks[0], len(trial.seeds), row.stacked).eval().requires_grad_(False)
-        example = fixed_z(row.z, trial.seeds[0], 2)[0].numpy()  # of one latent, the graph would take one only
-        needs = [f"{name}=={version(name)}" for name in NEEDS]
-        mlflow.pytorch.save_model(self.net, path, input_example=example, pip_requirements=needs)
-        self.program = torch.export.load(path / GRAPH)
-
-    @torch.no_grad()
-    def hold(self, step: int, model: LoggedModel, run_id: str) -> None:
-        """Put the weights after `step` into the folder, as those of `model`."""
-        from mlflow.models import Model
-
-        unpack(from_file(self.weights / snapshot_name(step))[0], *self.networks)
-        for key, value in self.net.state_dict().items():
-            self.program.state_dict[key].copy_(value)
-        torch.export.save(self.program, self.path / GRAPH)
-        said = Model.load(self.path)
-        said.model_id, said.model_uuid, said.run_id = model.model_id, model.model_id, run_id
-        said.artifact_path = model.artifact_location
-        said.save(self.path / "MLmodel")
 
 
 @dataclass(frozen=True)
@@ -90,22 +37,27 @@ class Snapshots:
     weights: Path
     result: Result
     tags: Mapping[str, str]
+    folder: Path
+    """Where they are exported to, each to a folder of its own; they are removed from there once logged."""
 
-    def log(self, run_id: str) -> dict[int, str]:
-        """Log to a run those that it lacks, and register the best one; step -> id of the model.
+    @property
+    def there(self) -> bool:
+        """Whether all weights are here, which only these models need."""
+        return all((self.weights / snapshot_name(step)).exists() for step in self.steps)
 
-        Nothing where weights are missing: only these models need them.
-        """
-        if not all((self.weights / snapshot_name(step)).exists() for step in self.steps):
-            return {}
+    def begin(self, aside: Executor) -> Future[None]:
+        """Export all to the folder, for `log` to find them there once that is done."""
+        return aside.submit(_export, self.trial, self.form, self.weights, self.steps, self.folder)
+
+    def log(self, exported: Future[None], run_id: str) -> dict[int, str]:
+        """Log to a run those that it lacks, and register the best one; step -> id of the model."""
+        exported.result()
         there = self._ready(run_id)
         found = {step: there[self._called(step)] for step in self.steps if self._called(step) in there}
-        with TemporaryDirectory() as folder:
-            saved: _Folder | None = None
-            for step in self.steps:
-                if step not in found:
-                    saved = saved or _Folder(self.trial, self.form, self.weights, Path(folder, "model"))
-                    found[step] = self._log_one(run_id, step, saved)
+        for step in self.steps:
+            if step not in found:
+                found[step] = self._log_one(run_id, step)
+        rmtree(self.folder)
         self._register(run_id, found[self.best])
         return found
 
@@ -135,7 +87,7 @@ class Snapshots:
                 self.store.client.delete_logged_model(model.model_id)
         return found
 
-    def _log_one(self, run_id: str, step: int, saved: _Folder) -> str:
+    def _log_one(self, run_id: str, step: int) -> str:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         client, z = self.store.client, self.trial.experiment.z
@@ -143,8 +95,9 @@ class Snapshots:
         model = client.create_logged_model(
             self.store.experiment_id, self._called(step), run_id, dict(self.tags), params, "generator"
         )
-        saved.hold(step, model, run_id)
-        client.log_model_artifacts(model.model_id, str(saved.path))
+        exported = self.folder / str(step)
+        _say_of_which(exported, model, run_id)
+        client.log_model_artifacts(model.model_id, str(exported))
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         return model.model_id
@@ -163,3 +116,25 @@ class Snapshots:
                 name, source, run_id, description=said, await_creation_for=None, model_id=model_id
             )
         client.set_registered_model_alias(name, BEST, made.version)
+
+
+def get_ready() -> None:
+    """Import what exports need, which takes longer than they do."""
+    quiet()
+    from repligan.tracking import exports  # noqa: F401
+
+
+def _export(trial: Trial, form: Form, weights: Path, steps: list[int], folder: Path) -> None:
+    get_ready()
+    from repligan.tracking.exports import export  # which imports torch: only the process that runs this needs it
+
+    export(trial, form, weights, steps, folder)
+
+
+def _say_of_which(exported: Path, model: LoggedModel, run_id: str) -> None:
+    from mlflow.models import Model
+
+    said = Model.load(exported)
+    said.model_id, said.model_uuid, said.run_id = model.model_id, model.model_id, run_id
+    said.artifact_path = model.artifact_location
+    said.save(exported / "MLmodel")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,13 @@ from repligan.reporting import charts, page, results
 from repligan.reporting.results import Result
 from repligan.store import Store as Finished
 from repligan.tracking import rows, words
+from repligan.tracking.aside import Aside, aside
+from repligan.tracking.generators import Snapshots, get_ready
 from repligan.tracking.rows import Shown
-from repligan.tracking.runs import Draft, Models, Runs, data_of, log_pictures, parameters, tags
-from repligan.tracking.store import FILE, FINGERPRINT, RESULT, SOURCE, open_store, short, uri, warn
+from repligan.tracking.runs import Draft, LogModels, Runs, data_of, log_pictures, no_models, parameters, tags
+from repligan.tracking.store import FILE, FINGERPRINT, RESULT, SOURCE, is_missing, open_store, short, uri, warn
 from repligan.training.rows import PUBLISHED, RowId
-from repligan.trials import Trial, Workshop, folder
+from repligan.trials import Trial, Workshop, folder, trials_of
 
 WRITTEN, WAS_THERE = "written", "was there"
 ELSEWHERE = "unknown: trained on another machine, or restored from a cache"
@@ -39,15 +42,16 @@ def sync(params: Params, data: Path, reports: Path) -> dict[str, str]:
     `data` and `reports` are the folders that the pipeline writes. Twice over gives the same.
     Raises InputError where a result is missing, and what MLflow raises where its store cannot be reached.
     """
-    written = _sync(params, data, reports)
-    _attach(reports, written)
+    with aside() as helper:
+        written = _sync(params, data, reports, helper)
+        _attach(reports, written)
     return written.done
 
 
-def sync_or_warn(params: Params, data: Path, reports: Path) -> Written | None:
+def sync_or_warn(params: Params, data: Path, reports: Path, helper: Aside) -> Written | None:
     """`sync` before there is a page, for `attach_or_warn`; one line and None where the store cannot be reached."""
     written: list[Written] = []
-    _or_warn(lambda: written.append(_sync(params, data, reports)))
+    _or_warn(lambda: written.append(_sync(params, data, reports, helper)))
     return written[0] if written else None
 
 
@@ -68,26 +72,40 @@ def _or_warn(call: Callable[[], object]) -> None:
 
 @dataclass
 class Written:
-    """Name of a run -> what was done; name of one at the top -> its id; experiment -> title of a chart -> its spec."""
+    """Name of a run -> what was done; name of one at the top -> its id; experiment -> title of a chart -> its spec.
+
+    `drawn`: those of the experiments whose runs are new.
+    """
 
     done: dict[str, str]
     tops: dict[str, str]
     charts: dict[str, dict[str, Any]]
+    drawn: dict[tuple[str, str], Future[str]]
 
 
-def _sync(params: Params, data: Path, reports: Path) -> Written:
+def _sync(params: Params, data: Path, reports: Path, helper: Aside) -> Written:
     found = results.read(params, data, reports)
     published = {result.name: result for result in found}
     claims = ledger.read(reports)
     shown = {row: rows.read(params, row, data, reports) for row in params.rows}
+    if is_missing():  # then all runs are new, and importing takes the other process as long as a new store this one
+        helper.executor.submit(get_ready)
     store = open_store()
     runs = Runs(store, store.runs())
     store.describe(words.EXPERIMENT)
-    done, tops = _Projection(params, data, claims, published, runs).write(shown)
+    new = [row for row in shown if row.variant == PUBLISHED and not runs.has(shown[row][0].key)]
+    writing = _Projection(params, data, claims, published, runs)
+    models = {row: writing.models(row, helper) for row in new}
+    specs = {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in found}
+    drawn = {
+        (row.experiment, title): helper.executor.submit(charts.svg, spec)
+        for row in new
+        for title, spec in specs[row.experiment].items()
+    }
+    done, tops = writing.write(shown, models)
     tops[CLAIMS], wrote = _write_claims(runs, params, claims, reports)
     done[CLAIMS] = WRITTEN if wrote else WAS_THERE
-    specs = {one.name: {chart["title"]: chart["spec"] for chart in page.charts_of(one)} for one in found}
-    return Written(done | _end_given_up(runs), tops, specs)
+    return Written(done | _end_given_up(runs), tops, specs, drawn)
 
 
 @dataclass
@@ -101,24 +119,33 @@ class _Projection:
     runs: Runs
     trained: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
-    def write(self, shown: Mapping[RowId, tuple[Shown, Sequence[Shown]]]) -> tuple[dict[str, str], dict[str, str]]:
-        """Each row's run, below its experiment's, and below it those of its trials.
+    def write(
+        self, shown: Mapping[RowId, tuple[Shown, Sequence[Shown]]], models: Mapping[RowId, LogModels]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Each row's run, with its `models`, below its experiment's, and below it those of its trials.
 
         (row -> what was done, experiment -> id of its run).
         """
-        done, systems = {}, dict[str, str]()
-        for row, (whole, parts) in shown.items():  # an experiment as published comes before its variants
-            note = (words.system if row.variant == PUBLISHED else words.variant)(self.params, self.claims, row)
-            parent, draft = systems.get(row.experiment), partial(self._row, row, whole)
-            run_id, wrote = self.runs.write(whole.key, self.params.called(row), parent, note, draft)
-            systems.setdefault(row.experiment, run_id)
+        tops = [row for row in shown if row.variant == PUBLISHED]
+        drafts = {row: partial(self._row, row, shown[row][0], models.get(row, no_models)) for row in shown}
+        systems = {
+            row.experiment: self.runs.begin(shown[row][0].key, self.params.called(row), drafts[row]()).info.run_id
+            for row in tops
+        }
+        done = dict.fromkeys(map(str, shown), "")
+        for row in [*(row for row in shown if row not in tops), *tops]:  # their models are exported in the meantime
+            whole, parts = shown[row]
+            is_top = row.variant == PUBLISHED
+            note = (words.system if is_top else words.variant)(self.params, self.claims, row)
+            parent = None if is_top else systems[row.experiment]
+            run_id, wrote = self.runs.write(whole.key, self.params.called(row), parent, note, drafts[row])
             for part in parts:
                 name, note = words.trial(self.params, part.trials[0])
                 wrote |= self.runs.write(part.key, name, run_id, note, partial(self._trial, row, part))[1]
             done[str(row)] = WRITTEN if wrote else WAS_THERE
         return done, systems
 
-    def _row(self, row: RowId, shown: Shown) -> Draft:
+    def _row(self, row: RowId, shown: Shown, models: LogModels) -> Draft:
         result, is_system = self.published[row.experiment], row.variant == PUBLISHED
         trained = {str(trial): self._training(trial) for trial in shown.trials}
         draft = self._draft(row, shown, "system" if is_system else "variant")
@@ -136,7 +163,7 @@ class _Projection:
         if not is_system:
             return replace(draft, files=files)
         labels = {**draft.tags, "article": result.report.source, **_alarms(result)}
-        return replace(draft, tags=labels, files=files, models=self._models(row, shown))
+        return replace(draft, tags=labels, files=files, models=models)
 
     def _trial(self, row: RowId, shown: Shown) -> Draft:
         draft = self._draft(row, shown, "seed")
@@ -167,17 +194,17 @@ class _Projection:
             self.trained[str(trial)] = fingerprint(key), entry.notes if entry else {"environment": ELSEWHERE}
         return self.trained[str(trial)]
 
-    def _models(self, row: RowId, shown: Shown) -> Callable[[str], Models]:
+    def models(self, row: RowId, helper: Aside) -> LogModels:
         """Logs the snapshots of the first seeds' G, where their weights are here, and registers the best one."""
-        trial, result = shown.trials[0], self.published[row.experiment]
+        trial, result = next(trials_of(row, self.params.rows[row])), self.published[row.experiment]
         weights = self.data / "runs" / row.experiment / trial.place
-        if not result.pictures or not weights.exists():
-            return lambda run_id: {}
-        from repligan.tracking.generators import Snapshots
-
         form = self.params.dataset_of(row.experiment).form
         labels = {**self.runs.origin, **tags(self.params, row, "system")}
-        return Snapshots(self.runs.store, trial, form, weights, result, labels).log
+        folder = helper.folder / row.experiment
+        snapshots = Snapshots(self.runs.store, trial, form, weights, result, labels, folder)
+        if not result.pictures or not snapshots.there:
+            return no_models
+        return partial(snapshots.log, snapshots.begin(helper.executor))
 
 
 def _attach(reports: Path, written: Written) -> None:
@@ -185,19 +212,26 @@ def _attach(reports: Path, written: Written) -> None:
     client = open_store().client
     pages = [path for path in (reports / "index.html", reports / "figures" / "overview.png") if path.exists()]
     parts: dict[str, Any] = {CLAIMS: {path.name: sha256(path) for path in pages}, **written.charts}
-    for name, run_id in written.tops.items():
+    for name, run_id in reversed(written.tops.items()):  # the other process draws the first ones first
         digest = hashlib.sha256(json.dumps(parts[name], sort_keys=True).encode()).hexdigest()
         if client.get_run(run_id).data.tags.get(REPORT) == digest:
             continue
         if name == CLAIMS:
             files = {path.name: path.read_bytes() for path in pages}
         else:
-            files = {f"{_slug(title)}.png": charts.png(spec) for title, spec in written.charts[name].items()}
+            files = {
+                f"{_slug(title)}.svg": _drawn(spec, written.drawn.get((name, title))).encode()
+                for title, spec in reversed(written.charts[name].items())
+            }
         with TemporaryDirectory() as folder:
             for file, content in files.items():
                 write_bytes(Path(folder, file), content)
             client.log_artifacts(run_id, folder, "report")
         client.set_tag(run_id, REPORT, digest)
+
+
+def _drawn(spec: charts.Spec, begun: Future[str] | None) -> str:
+    return begun.result() if begun and not begun.cancel() else charts.svg(spec)
 
 
 def _slug(title: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Curves = dict[str, list[tuple[int, Interval]]]
 """metric -> its values in the order of the steps: a mean, with `lo` and `hi` where there is an interval."""
 MOST_KEYS = 25  # metrics a run: with more the browser is slow
-MOST_POINTS = 100  # of a curve
+MOST_POINTS = 50  # of a curve
 # In this order as far as there is room: those that come with their interval, then those that come without.
 WITH_INTERVAL = (
     "loss_D", "loss_G", FRECHET.name, "precision", "recall", "covered", "class_tv", "even_rate", "all_even", "coverage",

@@ -25,13 +25,20 @@ if TYPE_CHECKING:
 ENDS = {"": "mean", ".low": "lo", ".high": "hi"}
 Models = Mapping[int, str]
 """step -> the model of the weights after it."""
+LogModels = Callable[[str], Models]
+"""Logs the snapshots of a generator to a run with this id."""
+
+
+def no_models(run_id: str) -> Models:
+    """Where there are none."""
+    return {}
 
 
 @dataclass(frozen=True)
 class Draft:
     """What a run shows. `fingerprint`: of the training whose live run it completes, if that was seen in MLflow.
 
-    `models` logs the snapshots of a generator to a run; `files` all the rest that is no metric.
+    `files` logs to a run all the rest that is no metric.
     """
 
     span: Span
@@ -41,7 +48,7 @@ class Draft:
     curves: Curves
     steps: int
     fingerprint: str | None = None
-    models: Callable[[str], Models] = lambda run_id: {}
+    models: LogModels = no_models
     files: Callable[[str], None] = lambda run_id: None
 
 
@@ -58,16 +65,13 @@ class Runs:
         """(id of the run of the result `key`, whether it was to be written); only then a `draft` is made."""
         run, client = self._by(RESULT, key), self.store.client
         place = {RESULT: key, NOTE: note, **({PARENT: parent} if parent else {})}
-        if run and run.info.status == "FINISHED":
+        if run and self.has(key):
             for tag, value in place.items():  # the row above or a claim may be another one now
                 if run.data.tags.get(tag) != value:
                     client.set_tag(run.info.run_id, tag, value)
             return run.info.run_id, False
         made = draft()
-        if run is None and made.fingerprint:
-            run = self._by(FINGERPRINT, made.fingerprint)
-        if run is None or run.data.tags.get(RESULT, key) != key:
-            run = client.create_run(self.store.experiment_id, made.span.start, self.origin, name)
+        run = self.begin(key, name, made)
         run_id = run.info.run_id
         if run.info.run_name != name:  # a live one is called after its first seeds
             client.update_run(run_id, name=name)
@@ -77,6 +81,22 @@ class Runs:
         client.set_terminated(run_id, end_time=made.span.end)
         self.written.add(run_id)
         return run_id, True
+
+    def begin(self, key: str, name: str, made: Draft) -> Run:
+        """The run that shows the result `key` or will: there, seen live while its training ran, or new and empty."""
+        run = self._by(RESULT, key)
+        if run is None and made.fingerprint:
+            run = self._by(FINGERPRINT, made.fingerprint)
+        if run is None or run.data.tags.get(RESULT, key) != key:
+            labels = {**self.origin, RESULT: key}
+            run = self.store.client.create_run(self.store.experiment_id, made.span.start, labels, name)
+            self.found.append(run)
+        return run
+
+    def has(self, key: str) -> bool:
+        """Whether the run of the result `key` is there, whole."""
+        run = self._by(RESULT, key)
+        return run is not None and run.info.status == "FINISHED"
 
     def _by(self, tag: str, value: str) -> Run | None:
         return next((run for run in self.found if run.data.tags.get(tag) == value), None)

@@ -53,6 +53,11 @@ def uri() -> str:
     return f"{FILE}{root() / found.removeprefix(FILE)}" if found.startswith(FILE) else found
 
 
+def is_missing() -> bool:
+    """Whether the store is a database file that is not there yet."""
+    return uri().startswith(FILE) and not Path(uri().removeprefix(FILE)).exists()
+
+
 def artifacts() -> Path:
     """The folder of the runs' files, beside the database file."""
     return Path(uri().removeprefix(FILE)).absolute().parent / ARTIFACTS
@@ -120,22 +125,29 @@ class Store:
 
 def open_store() -> Store:
     """Connect, creating the database and the experiment once, however many processes ask at the same time."""
-    for key, value in QUIET.items():
-        os.environ.setdefault(key, value)
+    quiet()
     from mlflow import MlflowClient
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
     if not event.contains(Engine, "connect", _wait_for_no_disk):
         event.listen(Engine, "connect", _wait_for_no_disk)
-    for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db": RAISED}.items():
-        logging.getLogger(noisy).setLevel(level)
     with alone(root() / ".work" / "mlflow.lock"):
         if uri() == f"{FILE}{root() / DATABASE}" and not (root() / DATABASE).exists():
             _create(root() / DATABASE)
         _refuse_useless_file()
         client = MlflowClient(uri())
         return Store(client, _experiment(client))
+
+
+def quiet() -> None:
+    """Let MLflow, which may not be imported yet, tell nobody else of itself, and people only what they need."""
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
+    import mlflow  # noqa: F401
+
+    for noisy, level in {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db": RAISED}.items():
+        logging.getLogger(noisy).setLevel(level)
 
 
 def _wait_for_no_disk(connection: Any, record: object) -> None:

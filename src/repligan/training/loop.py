@@ -37,7 +37,7 @@ from repligan.training.gradients import Autograd, ClosedForm, Gradients
 from repligan.training.graphs import Drawn, Replayed
 from repligan.training.losses import OfD, Target
 from repligan.training.optimisers import Optimiser
-from repligan.training.rows import Experiment, Update
+from repligan.training.rows import Experiment, Update, snapshot_name
 
 # torch computes the last elements of a tensor that do not fill a vector with other instructions than the
 # rest. Stacks of a multiple of 32 networks have no such rest, so no seed's bits depend on its company.
@@ -292,11 +292,6 @@ def _resume(t: Training, checkpoints: Checkpoints, snapshots: Path) -> None:
             print(f"{t.name}: going on from step {step}", file=sys.stderr)
             break
     checkpoints.forget_after(t.step)
-
-
-def snapshot_name(step: int) -> str:
-    """File name of the weights after `step`."""
-    return f"step_{step:08d}.safetensors"
 
 
 def _snapshot(t: Training, folder: Path, report: Report) -> None:

@@ -199,3 +199,8 @@ class RowId(Strict):
 
     def __str__(self) -> str:
         return self.experiment if self.variant == PUBLISHED else f"{self.experiment}/{self.variant}"
+
+
+def snapshot_name(step: int) -> str:
+    """File name of the weights after `step`."""
+    return f"step_{step:08d}.safetensors"
