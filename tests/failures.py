@@ -101,8 +101,9 @@ def parsed(command: str) -> tuple[dict[str, str], list[str]]:
 
 def here(bench: Bench, command: str) -> Done:
     """Run a command in this process, which has torch loaded already."""
-    from repligan import cli
+    from repligan import cli, trials
 
+    trials._digest.cache_clear()  # a case may give its data another content
     env, words = parsed(bench.filled(command))
     for key in SET_BY_MLFLOW:
         bench.patch.setenv(key, "unset")

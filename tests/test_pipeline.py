@@ -256,7 +256,7 @@ def test_mlflow_marks_stand_ins_and_shows_the_latent_space(server: str, called: 
             return [Path(file["path"]).name for file in json.load(answer)["files"]]
 
     assert files("latent") == ["scores.json"]
-    assert {"losses.png", "shares.png"} <= {*files("report")}
+    assert {"losses.svg", "shares.svg"} <= {*files("report")}
     assert len([name for name in files("images") if name.startswith("walk along component 28") and ".png" in name]) == 9
 
 
