@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -127,9 +127,9 @@ class _Projection:
         (row -> what was done, experiment -> id of its run).
         """
         tops = [row for row in shown if row.variant == PUBLISHED]
-        drafts = {row: partial(self._row, row, shown[row][0], models.get(row, no_models)) for row in shown}
+        drafts = {row: cache(partial(self._row, row, shown[row][0], models.get(row, no_models))) for row in shown}
         systems = {
-            row.experiment: self.runs.begin(shown[row][0].key, self.params.called(row), drafts[row]()).info.run_id
+            row.experiment: self.runs.begin(shown[row][0].key, self.params.called(row), drafts[row]).info.run_id
             for row in tops
         }
         done = dict.fromkeys(map(str, shown), "")

@@ -65,13 +65,12 @@ class Runs:
         """(id of the run of the result `key`, whether it was to be written); only then a `draft` is made."""
         run, client = self._by(RESULT, key), self.store.client
         place = {RESULT: key, NOTE: note, **({PARENT: parent} if parent else {})}
-        if run and self.has(key):
+        if run and _is_whole(run):
             for tag, value in place.items():  # the row above or a claim may be another one now
                 if run.data.tags.get(tag) != value:
                     client.set_tag(run.info.run_id, tag, value)
             return run.info.run_id, False
-        made = draft()
-        run = self.begin(key, name, made)
+        run, made = self.begin(key, name, draft), draft()
         run_id = run.info.run_id
         if run.info.run_name != name:  # a live one is called after its first seeds
             client.update_run(run_id, name=name)
@@ -82,10 +81,15 @@ class Runs:
         self.written.add(run_id)
         return run_id, True
 
-    def begin(self, key: str, name: str, made: Draft) -> Run:
-        """The run that shows the result `key` or will: there, seen live while its training ran, or new and empty."""
-        run = self._by(RESULT, key)
-        if run is None and made.fingerprint:
+    def begin(self, key: str, name: str, draft: Callable[[], Draft]) -> Run:
+        """The run that shows the result `key` or will: there, seen live while its training ran, or new and empty.
+
+        Only where it is not there a `draft` is made.
+        """
+        if run := self._by(RESULT, key):
+            return run
+        made = draft()
+        if made.fingerprint:
             run = self._by(FINGERPRINT, made.fingerprint)
         if run is None or run.data.tags.get(RESULT, key) != key:
             labels = {**self.origin, RESULT: key}
@@ -96,7 +100,7 @@ class Runs:
     def has(self, key: str) -> bool:
         """Whether the run of the result `key` is there, whole."""
         run = self._by(RESULT, key)
-        return run is not None and run.info.status == "FINISHED"
+        return run is not None and _is_whole(run)
 
     def _by(self, tag: str, value: str) -> Run | None:
         return next((run for run in self.found if run.data.tags.get(tag) == value), None)
@@ -118,6 +122,10 @@ class Runs:
         models = made.models(run.info.run_id)
         missing = [one for one in metrics(made, models) if one.step not in have.get(one.key, ())]
         self.store.log(run.info.run_id, missing)
+
+
+def _is_whole(run: Run) -> bool:
+    return bool(run.info.status == "FINISHED")
 
 
 def metrics(made: Draft, models: Models) -> list[Metric]:
