@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 SCALE ?= laptop
+AUDIT_MINUTES ?= 20
+AUDIT_SEED ?= 0
 VENV := .venv
 UV_VERSION := 0.13.8
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -12,13 +14,14 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help repro test lint ui verify failures bench lock clean
+.PHONY: help repro test lint ui verify audit failures bench lock clean
 
 help:
 	@echo "make repro [SCALE=smoke|laptop|...]   reproduce everything, then look at reports/index.html"
 	@echo "make test                             run the tests, on all cores"
 	@echo "make ui                               look at the runs in MLflow"
 	@echo "make verify                           reproduce HEAD from scratch, compare with dvc.lock"
+	@echo "make audit                            train some published trials of the overnight scale again, compare"
 	@echo "make lint | bench | lock | clean      check the code | time it | pin new versions | remove outputs"
 
 $(VENV)/ready: requirements.lock pyproject.toml src/repligan/tools/install.py
@@ -54,6 +57,13 @@ ui: $(VENV)/ready
 # What the weekly job runs: everything anew, compared with the committed hashes.
 verify: $(VENV)/checked
 	repligan verify
+
+# In a clone of its own: params.yaml and dvc.lock here stay at their scale.
+audit: $(VENV)/checked
+	rm -rf .work/audit
+	git clone --quiet . .work/audit
+	cd .work/audit && export PYTHONPATH=$(CURDIR)/.work/audit/src && repligan scale overnight && dvc repro reference@mnist && \
+	  repligan audit published/overnight/dcgan-mnist.trials --minutes $(AUDIT_MINUTES) --seed $(AUDIT_SEED)
 
 failures: $(VENV)/ready
 	REPLIGAN_WRITE_FAILURES=1 python -m pytest tests/test_failures.py

@@ -153,7 +153,7 @@ def test_what_cannot_be_registered_is_one_line(
 
 
 def test_sync_without_results_is_one_line(smoke_file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from repligan.cli import main; main()", "sync", "--params", str(smoke_file)]
+    command = [sys.executable, "-c", "from repligan.cli import command; command()", "sync", "--params", str(smoke_file)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: data/evaluations/")

@@ -10,13 +10,14 @@ import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import click
 
 from repligan import cluster, tracking
 from repligan import compose as composing
 from repligan.core import runtime
-from repligan.core.errors import Fault, Group, InputError
+from repligan.core.errors import Fault, Group, InputError, run
 from repligan.core.files import root, write_bytes
 from repligan.core.rows import pick
 from repligan.params import SCALES, load, with_walk
@@ -36,6 +37,11 @@ def main() -> None:
     here, code = Path("src/repligan").resolve(), Path(__file__).resolve().parent
     if here.is_dir() and here != code:
         raise InputError(f"repligan: found the code in {code}; allowed: {here}, by `PYTHONPATH=src repligan ...`")
+
+
+def command() -> NoReturn:
+    """What the installed command runs."""
+    run(main)
 
 
 @main.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 repligan sync")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -34,6 +36,8 @@ def aside() -> Iterator[Aside]:
 
 
 def _end_with_parent() -> None:
+    gc.set_threshold(100_000)  # most of its time it imports
+    atexit.register(os._exit, 0)  # taking torch apart takes a second, for which its parent would wait
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     Thread(target=_wait_for_parent, daemon=True).start()
 
