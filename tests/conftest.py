@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from repligan.params import Params, load
 
 ROOT = emulated.ROOT
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+gc.set_threshold(100_000)  # as in each stage: collecting garbage among what is imported takes a twentieth of all
 # Threads that spin while they wait keep other workers and the emulated CPUs from running; it changes no bit.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 runtime.apply(runtime.Runtime(device="cpu", precision="portable", deterministic=True))

@@ -124,7 +124,8 @@ def popen(bench: Bench, command: str) -> subprocess.Popen[str]:
     if words[0] == "python":
         words = [sys.executable, str(ROOT / words[1]), *words[2:]]
     elif words[0] == "repligan":
-        words = [sys.executable, "-c", "from repligan.cli import main; main(prog_name='repligan')", *words[1:]]
+        code = "import sys; sys.argv[0] = 'repligan'; from repligan.cli import command; command()"
+        words = [sys.executable, "-c", code, *words[1:]]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if (bench.folder / "src").exists():
         env["PYTHONPATH"] = str(bench.folder / "src")

@@ -220,7 +220,7 @@ def decision(folder: Path) -> Victim:
         return "".join((repo / name).read_text() for name in ("conf/seeds.yaml", "reports/claims.json"))
 
     env = {"DVC_SITE_CACHE_DIR": str(repo.parent / "site"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}-mlflow.db"}
-    command = (sys.executable, "-c", "from repligan.cli import main; main()", "decide")
+    command = (sys.executable, "-c", "from repligan.cli import command; command()", "decide")
     return Victim("decision", "decide", repo, command, env, result, lambda: 1.0, clear)
 
 

@@ -6,6 +6,8 @@ another must print the same. One process, since an emulated import of torch take
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -147,4 +149,7 @@ def reproduce(params: Params, name: str, data: Path, reports: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # emulated, collecting garbage and taking torch apart take long
     main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)

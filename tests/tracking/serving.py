@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 120.0  # seconds that a server may take to answer
-REPLIGAN = [sys.executable, "-W", "ignore", "-c", "from repligan.cli import main; main()"]
+REPLIGAN = [sys.executable, "-W", "ignore", "-c", "from repligan.cli import command; command()"]
 
 
 def free_port() -> int:
