@@ -62,7 +62,8 @@ verify: $(VENV)/checked
 audit: $(VENV)/checked
 	rm -rf .work/audit
 	git clone --quiet . .work/audit
-	cd .work/audit && export PYTHONPATH=$(CURDIR)/.work/audit/src && repligan scale overnight && dvc repro reference@mnist && \
+	cp published/overnight/params.yaml .work/audit/
+	cd .work/audit && export PYTHONPATH=$(CURDIR)/.work/audit/src && dvc repro reference@mnist && \
 	  repligan audit published/overnight/dcgan-mnist.trials --minutes $(AUDIT_MINUTES) --seed $(AUDIT_SEED)
 
 failures: $(VENV)/ready

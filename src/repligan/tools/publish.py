@@ -19,7 +19,7 @@ from repligan.tools import evidence
 from repligan.trials import HISTORY
 
 LARGEST = 10**6  # bytes of a file, so that it may be committed
-CARRIED = ("params.yaml", "reports/claims.json")
+CARRIED = ("params.yaml", "reports/claims.json", "reports/figures/overview.png")
 
 
 def publish(root: Path, params: Params, store: Store, out: Path) -> list[str]:
