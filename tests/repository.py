@@ -11,6 +11,8 @@ from pathlib import Path
 from emulated import ROOT
 from ruamel.yaml import YAML
 
+from repligan.params import SCALES
+
 OUTPUTS = (".venv", ".git", ".work", "data", "downloads", "mlartifacts")
 MLFLOW = ("mlflow.db*", "mlartifacts")
 LEFTOVERS = ("__pycache__", ".*_cache", "*.egg-info", "cache", "tmp", "config.local", "figures", "index.html", *MLFLOW)
@@ -31,11 +33,10 @@ def run(repo: Path, *command: str, **env: str) -> subprocess.CompletedProcess[st
 
 
 def copy(repo: Path) -> Path:
-    """What is committed here, or would be, as a repository of its own."""
+    """What is committed here, or would be, as a repository of its own, without what larger scales found."""
     leftovers = shutil.ignore_patterns(*LEFTOVERS)
-    shutil.copytree(
-        ROOT, repo, ignore=lambda at, names: {*leftovers(at, names), *(OUTPUTS if Path(at) == ROOT else ())}
-    )
+    left = {ROOT: OUTPUTS, ROOT / "published": SCALES}
+    shutil.copytree(ROOT, repo, ignore=lambda at, names: {*leftovers(at, names), *left.get(Path(at), ())})
     for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "a copy")):
         done = run(repo, "git", *command)
         assert done.returncode == 0, done.stderr

@@ -74,4 +74,4 @@ def commands(params: Params) -> Sequence[Sequence[str]]:
         found.append(("train", name, processed, runs))
         found.append(("evaluate", name, runs, processed, reference, *measured))
     found.append(("claims", "data/evaluations", "data/claims/values.safetensors", "reports/claims.json"))
-    return [*found, ("report", "data", "reports", "--published", str(ROOT / "published"))]
+    return [*found, ("report", "data", "reports")]
