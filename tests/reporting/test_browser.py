@@ -208,3 +208,17 @@ def test_without_scripts_all_pictures_and_numbers_are_there(browser: Browser, ma
     assert page.locator("table").first.is_visible()
     assert not page.locator(".filter").is_visible()
     page.context.close()
+
+
+def test_a_published_picture_has_no_slider_and_the_rest_works(browser: Browser, made: Path, tmp_path: Path) -> None:
+    html, first = (made / "reports" / "index.html").read_text(), '<figure class="frames'
+    assert first in html
+    published = html.replace(first, f'{first}"><figcaption>Published</figcaption><img alt=""></figure>{first}', 1)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "index.html").write_text(published)
+    window = Opened(browser, tmp_path)
+    plot = window.page.locator(".charts .plot").first
+    plot.scroll_into_view_if_needed()
+    window.page.wait_for_function("document.querySelector('.charts .plot canvas')")
+    assert window.told == []
+    window.page.close()
