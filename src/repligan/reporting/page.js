@@ -47,7 +47,7 @@ function sliding(figure, show) {
   input.addEventListener("input", move);
   move();
 }
-for (const figure of all(".frames:has(input)")) {
+for (const figure of all(".frames")) {
   const frames = all("img", figure);
   sliding(figure, (at) => frames.forEach((img, i) => img.classList.toggle("past", i !== at)));
 }
