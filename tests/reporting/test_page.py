@@ -125,7 +125,8 @@ def test_what_is_published_of_a_claim_stands_beside_the_own_verdict(made: Made, 
     assert section.count(own.tests[0].label) == html.count(own.tests[0].label) + 1
     assert with_it.count("published, overnight scale") == 1  # of the one claim that is published
     assert with_it.count("Published: what G made at the overnight scale") == 1
-    assert "ublished, overnight" not in html
+    assert "Published, at the overnight scale: <b>1</b> does not hold.</p>" in with_it
+    assert "ublished, " not in html
     assert "what G made at the" not in html
 
 

@@ -58,14 +58,13 @@ def render(
     environment = Environment(
         loader=PackageLoader("repligan.reporting", "."), autoescape=True, undefined=StrictUndefined
     )
-    counts = Counter(entry.verdict for entry in claims.claims)
     played = {name: params.experiments[name] for name in PLAYED if name in params.experiments}
     return environment.get_template("page.html").render(
         scale=params.scale,
-        counts=[(verdict, kind, counts[verdict]) for verdict, kind in ledger.CLASSES.items() if counts[verdict]],
+        counts=_counts(claims),
         alpha=next((test.alpha for entry in claims.claims for test in entry.tested.values()), 0),
         claims=[_claim(entry, grown) | {"published": list(_elsewhere(entry, published))} for entry in claims.claims],
-        published=[one.claims.scale for one in published],
+        published=[(one.claims.scale, _counts(one.claims)) for one in published],
         sources=list(dict.fromkeys(entry.source for entry in claims.claims)),
         experiments=[
             _section(params, result) | {"published": list(_made_elsewhere(result, published))} for result in results
@@ -85,6 +84,12 @@ def _file(name: str) -> str:
     """What lies beside this module, as it stands; nothing if there is no such file."""
     file = files("repligan.reporting").joinpath(name)
     return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _counts(claims: Ledger) -> list[tuple[str, str, int]]:
+    """(verdict, its kind, how many claims have it)."""
+    counts = Counter(entry.verdict for entry in claims.claims)
+    return [(verdict, kind, counts[verdict]) for verdict, kind in ledger.CLASSES.items() if counts[verdict]]
 
 
 def _claim(entry: Entry, grown: ledger.Growth) -> dict[str, Any]:
