@@ -4,6 +4,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -51,6 +52,17 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
     for name in smoke.experiments:
         with Image.open(out / "pictures" / f"{name}.png") as img:
             assert img.size[0] >= 8
+
+
+def test_a_trial_that_was_interrupted_costs_what_the_others_do() -> None:
+    columns = {"row": ["a", "a", "a", "b"], "seconds": [3600.0, 36.0, 3600.0, 7200.0], "threads": [1, 1, 1, 2]}
+    costs = publishing._costs(pd.DataFrame(columns).assign(measuring_seconds=360.0))
+    assert costs.to_dict("list") == {
+        "row": ["a", "b"],
+        "training_core_hours": [3.0, 4.0],
+        "measuring_core_hours": [0.3, 0.2],
+        "trials": [3, 1],
+    }
 
 
 def test_what_is_not_finished_is_not_published(

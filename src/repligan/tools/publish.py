@@ -82,10 +82,13 @@ def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]
 
 
 def _costs(trials: pd.DataFrame) -> pd.DataFrame:
-    """Core hours that the trials of each row took; where other work shared the cores, that time is in it."""
+    """Core hours of each row: the median trial's, times their number.
+
+    A trial that went on after an interruption says only what it took since; one that shared its cores took longer.
+    """
     hours = trials[["seconds", "measuring_seconds"]].mul(trials["threads"], axis=0) / 3600
-    named = hours.set_axis(["training_core_hours", "measuring_core_hours"], axis=1).assign(trials=1, row=trials["row"])
-    return named.groupby("row", sort=False).sum().round(3).reset_index()
+    named = hours.set_axis(["training_core_hours", "measuring_core_hours"], axis=1).groupby(trials["row"], sort=False)
+    return named.median().mul(named.size(), axis=0).round(3).assign(trials=named.size()).reset_index()
 
 
 def _csv(table: pd.DataFrame) -> bytes:
