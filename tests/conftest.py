@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from repligan.compose import compose
 from repligan.core import runtime
+from repligan.core.files import write_bytes
 from repligan.core.git import ELSEWHERE
 from repligan.params import Params, load
 
@@ -155,6 +156,21 @@ def once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if is_worker(pytestconfig) else base
     return lambda name, make: made_once(shared / name, make)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_empty_store(once: Once) -> Iterator[None]:
+    """A new mlflow.db is a copy of one that MLflow made: each takes it two seconds. Commands make their own."""
+    from repligan.tracking import store
+
+    create = store._create
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_create", lambda file: write_bytes(file, emptied(once, create).read_bytes()))
+        yield
+
+
+def emptied(once: Once, create: Callable[[Path], None]) -> Path:
+    return once("empty-store", lambda folder: create(folder / "mlflow.db")) / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -1079,7 +1079,7 @@ FAULTS = [
         act=apart),
     fault("an mlflow.db that is a folder", f"MLFLOW_TRACKING_URI= {SYNC}", made, folder("mlflow.db")),
     fault("an mlflow.db that another process has locked", f"MLFLOW_TRACKING_URI= {SYNC}", made, locked),
-    copes("an mlflow.db that another process has locked, in the report", REPORT, made,
+    copes("an mlflow.db that another process has locked, in the report", f"MLFLOW_TRACKING_URI= {REPORT}", made,
           locked),
     copes("params.yaml edited by hand, in a repair", "repligan repair", repository, changed(f"{EVEN}/steps", 70),
           act=apart),

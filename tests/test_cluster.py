@@ -36,7 +36,7 @@ needs_ray = pytest.mark.skipif(
     find_spec("ray") is None and not os.environ.get("REPLIGAN_NEEDS_RAY"), reason="Ray is not installed"
 )
 IMAGES, TOY = "dcgan-mnist", "even"
-EACH = 12  # trials of each kind
+EACH = 8  # trials of each kind
 SHORT: dict[str, dict[str, Any]] = {
     IMAGES: {"steps": 4, "snapshot_every": 2, "log_every": 2, "threads": 1, "batch": 16, "variants": {}},
     TOY: {"steps": 40, "snapshot_every": 20, "variants": {}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -27,6 +28,7 @@ needs_slurm = pytest.mark.skipif(
     reason="no Slurm on this machine, or not root, who may make two nodes of it",
 )
 NODES = (1, 2)
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}({net}.254)
@@ -42,6 +44,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+KillWait=2
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -132,10 +135,15 @@ def test_a_job_of_two_nodes_trains_to_the_hashes_of_one_machine(
     sweep = [sys.executable, str(ROOT / "tests" / "sweep.py")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = os.environ | conf(slurm) | {"PATH": path, cluster.NODE_FOLDER: str(tmp_path / "node")}
-    command = ["sbatch", "--wait", str(ROOT / "docs" / "sweep.slurm"), *sweep, str(on_slurm)]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300)
+    command = ["sbatch", "--parsable", str(ROOT / "docs" / "sweep.slurm"), *sweep, str(on_slurm)]
+    job = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    state, until = "", time.monotonic() + 300  # `sbatch --wait` would look after 2, 10 and 42 seconds
+    while state not in ENDS and time.monotonic() < until:
+        time.sleep(0.5)
+        shown = subprocess.run(["scontrol", "show", "job", job], env=env, capture_output=True, text=True, check=True)
+        state = re.findall(r"JobState=(\w+)", shown.stdout)[0]
     logs = {path.name: path.read_text()[-2000:] for path in tmp_path.glob("repligan-*.log")}
-    assert done.returncode == 0, (done.stderr, logs)
+    assert state == "COMPLETED", logs
     assert {name.split("-")[-1] for name in logs} >= {"n1.log", "n2.log"}
     subprocess.run([*sweep, str(here)], env=os.environ | {cluster.ENGINE: cluster.PROCESSES}, check=True)
     assert len(hashes(on_slurm / "store")) == 8

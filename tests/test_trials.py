@@ -25,7 +25,7 @@ from repligan.core import code, runtime
 from repligan.core.errors import InputError
 from repligan.core.files import array_bytes, arrays, read_json, tree_digest, write_bytes, write_json
 from repligan.core.signals import Stop
-from repligan.engines import LocalProcesses, ThisProcess
+from repligan.engines import MEASURING, TRAINING, LocalProcesses, ThisProcess
 from repligan.evaluation import comparison
 from repligan.evaluation.rows import CnnReference
 from repligan.metrics.intervals import summary
@@ -71,7 +71,7 @@ def made(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def produce(workshop: Workshop, out: Path, engine: Any = None) -> Path:
-    engine = engine or LocalProcesses()
+    engine = engine or LocalProcesses((*TRAINING, *MEASURING))
     (out / "runs").mkdir(parents=True)
     (out / "evaluation").mkdir()
     engine.run("train", workshop.training_jobs(NAME))

@@ -38,8 +38,9 @@ def test_the_store_is_in_the_repository_or_where_the_user_says(here: Path, monke
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training is seen in MLflow from its first report on."""
+    """A training is seen in MLflow from its first report on, and ends when all of it is there."""
     monkeypatch.setattr(live, "LIVE_AFTER", -1.0)
+    monkeypatch.setattr(live, "PATIENCE", 60.0)
 
 
 @pytest.mark.usefixtures("at_once")

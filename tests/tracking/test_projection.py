@@ -5,7 +5,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import Executor, Future
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from repligan.core.files import array_bytes, arrays, read_json, tree_digest, wri
 from repligan.core.rows import fingerprint
 from repligan.store import Store
 from repligan.tracking import projection
+from repligan.tracking.aside import Aside
 from repligan.tracking.projection import ELSEWHERE
 from repligan.tracking.store import Store as Runs
 from repligan.training.rows import RowId
@@ -38,6 +40,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
+
+
+class Here(Executor):
+    """Makes each call at once, in this process."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **options))
+        return done
+
+
+@pytest.fixture(autouse=True)
+def no_second_process(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one imports torch and MLflow for each of these tests; test_aside, stages and commands have it."""
+    helper = Aside(Here(), tmp_path_factory.mktemp("aside"))
+    monkeypatch.setattr(projection, "aside", lambda: nullcontext(helper))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ NAME = "dcgan-mnist"
 NUM = 2
 NEAR = 1e-5
 LIMIT = 60  # seconds
-LONGER = {"steps": 60, "snapshot_every": 30, "log_every": 5}
+LONGER = {"steps": 30, "snapshot_every": 15, "log_every": 5}
 # Adam's first steps are as long for a gradient that is rounding only, such as that of a bias before a norm.
 SGD = {"optimiser": {"kind": "sgd", "lr": 0.0002}}
 CRITIC = {
