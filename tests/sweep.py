@@ -12,8 +12,8 @@ import click
 from repligan.cluster import chosen
 from repligan.core import runtime
 from repligan.core.errors import Command, run
-from repligan.engines import MEASURING, TRAINING
-from repligan.params import load
+from repligan.engines import MEASURING, TRAINING, Engine, ThisProcess
+from repligan.params import Params, load
 
 
 @click.command(cls=Command)
@@ -23,8 +23,11 @@ def main(folder: Path, measure: bool) -> None:
     """Make what is missing."""
     params = load(folder / "params.yaml")
     runtime.apply(params.runtime)
-    engine = chosen(MEASURING if measure else TRAINING)
+    sweep(folder, params, chosen(MEASURING if measure else TRAINING), measure)
 
+
+def sweep(folder: Path, params: Params, engine: Engine, measure: bool) -> None:
+    """Train or measure what is missing in the folder's store."""
     from repligan.store import Store
     from repligan.trials import Workshop
 
@@ -36,6 +39,11 @@ def main(folder: Path, measure: bool) -> None:
             workshop.write_runs(name, folder / "runs" / name)
         jobs += workshop.measuring_jobs(name, folder / "runs" / name) if measure else workshop.training_jobs(name)
     engine.run("sweep", jobs)
+
+
+def here(folder: Path, measure: bool = False) -> None:
+    """The same one by one, in this process."""
+    sweep(folder, load(folder / "params.yaml"), ThisProcess(), measure)
 
 
 if __name__ == "__main__":

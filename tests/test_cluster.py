@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+import sweep
 import torch
 from click.testing import CliRunner
 from conftest import ROOT
@@ -149,6 +150,10 @@ class Cluster:
             command, env=self.env() | said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
+    def on_nodes(self) -> set[tuple[int, str]]:
+        """(node, name) of all trials that nodes finished, whether or not a driver took them."""
+        return {(i, name) for i, node in enumerate(self.nodes) for name in made(node.folder / "trials")}
+
     def unfinished(self) -> Iterator[Path]:
         """Folders of all nodes, of trainings that are not done."""
         return self.folder.glob("*/trials/*.unfinished")
@@ -194,20 +199,20 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     until(lambda: len(made(store)) >= 3, killed)
     killed.kill()
     killed.communicate()
-    first = made(store)
+    first, at_first = made(store), ray_cluster.on_nodes()
     again = ray_cluster.sweep(on_ray)
     until(lambda: len(made(store)) >= len(first) + 4, again)
     ray_cluster.nodes[1].raylet().kill()
-    second = made(store)
+    second, at_second = made(store), ray_cluster.on_nodes()
     code, said = ended(again)
     assert code == 0, said
     assert re.search(rf"step {2 * EACH - len(first)}/{2 * EACH - len(first)} ", said), said
     found = made(store)
     assert {name: found[name] for name in second} == second  # none of them was written again
-    on_nodes = [set(made(node.folder / "trials")) for node in ray_cluster.nodes]
-    assert not on_nodes[0] & on_nodes[1] & set(second)  # nor trained again
-    done = ray_cluster.sweep(one_by_one, **{cluster.ENGINE: cluster.PROCESSES})
-    assert ended(done)[0] == 0
+    for taken, there in ((first, at_first), (second, at_second)):
+        again_there = ray_cluster.on_nodes() - there
+        assert not set(taken) & {name for _, name in again_there}  # nor trained again
+    sweep.here(one_by_one)
     assert len(found) == 2 * EACH
     assert hashes(store) == hashes(one_by_one / "store")
 
@@ -223,9 +228,9 @@ def test_measured_on_nodes_with_weights_that_are_kept_and_that_are_not(
     (on_ray / "reference").mkdir()
     comparison.make(row, processed / "mnist", on_ray / "reference", torch.device("cpu"))
     (one_by_one / "reference").symlink_to(on_ray / "reference")
-    for folder, name in ((on_ray, cluster.RAY), (one_by_one, cluster.PROCESSES)):
-        for options in ((), ("--measure",)):
-            assert ended(ray_cluster.sweep(folder, *options, **{cluster.ENGINE: name}))[0] == 0
+    for options, measure in (((), False), (("--measure",), True)):
+        assert ended(ray_cluster.sweep(on_ray, *options))[0] == 0
+        sweep.here(one_by_one, measure)
     assert len(made(on_ray / "store")) == 4
     assert hashes(on_ray / "store") == hashes(one_by_one / "store")
 

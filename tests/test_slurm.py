@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import sweep
 from conftest import ROOT
 from test_cluster import IMAGES, TOY, hashes, needs_ray, params_of, prepare
 
@@ -132,10 +133,10 @@ def test_a_job_of_two_nodes_trains_to_the_hashes_of_one_machine(
 ) -> None:
     tables = params_of(smoke, **{IMAGES: 4, TOY: 4000})
     on_slurm, here = (prepare(tmp_path / name, tables, processed) for name in ("slurm", "here"))
-    sweep = [sys.executable, str(ROOT / "tests" / "sweep.py")]
+    driver = [sys.executable, str(ROOT / "tests" / "sweep.py"), str(on_slurm)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = os.environ | conf(slurm) | {"PATH": path, cluster.NODE_FOLDER: str(tmp_path / "node")}
-    command = ["sbatch", "--parsable", str(ROOT / "docs" / "sweep.slurm"), *sweep, str(on_slurm)]
+    command = ["sbatch", "--parsable", str(ROOT / "docs" / "sweep.slurm"), *driver]
     job = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout.strip()
     state, until = "", time.monotonic() + 300  # `sbatch --wait` would look after 2, 10 and 42 seconds
     while state not in ENDS and time.monotonic() < until:
@@ -145,6 +146,6 @@ def test_a_job_of_two_nodes_trains_to_the_hashes_of_one_machine(
     logs = {path.name: path.read_text()[-2000:] for path in tmp_path.glob("repligan-*.log")}
     assert state == "COMPLETED", logs
     assert {name.split("-")[-1] for name in logs} >= {"n1.log", "n2.log"}
-    subprocess.run([*sweep, str(here)], env=os.environ | {cluster.ENGINE: cluster.PROCESSES}, check=True)
+    sweep.here(here)
     assert len(hashes(on_slurm / "store")) == 8
     assert hashes(on_slurm / "store") == hashes(here / "store")
