@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,22 +220,6 @@ def made(reproduced: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def synced(smoke: Params, reproduced: Path, once: Once) -> Path:
-    """A folder with an mlflow.db and the runs of all that the pipeline makes at the smoke scale."""
-    from repligan.tracking import projection
-
-    def make(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):  # MLflow's own
-            patch.chdir(folder)
-            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-            patch.delenv("DVC_ROOT", raising=False)
-            patch.setenv("REPLIGAN_TRIALS", str(reproduced / "store"))
-            projection.sync(smoke, reproduced / "made" / "data", reproduced / "made" / "reports")
-
-    return once("synced", make)
-
-
-@pytest.fixture(scope="session")
 def repos(once: Once) -> tuple[Path, Path]:
     """The same by DVC, in a copy of the repository; and that copy moved to a folder of another name, to be edited."""
 
@@ -252,6 +235,7 @@ def repos(once: Once) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def repo(repos: tuple[Path, Path]) -> Path:
+    """The one that nobody edits, with the runs of all that the pipeline made in its mlflow.db."""
     return repos[0]
 
 

@@ -1,4 +1,4 @@
-"""The smoke scale for real: DVC, MLflow and, where there is one, a browser, in a copy of the repository."""
+"""The smoke scale for real: DVC in a copy of the repository."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium, needs_chromium
 from conftest import ROOT
-from repository import CLAIMS, copy, environment, outs, run
+from repository import CLAIMS, copy, outs, run
 
 from repligan.claims import ledger
 from repligan.claims.verdict import LEAST
@@ -36,12 +32,6 @@ def names(smoke: Params) -> list[str]:
 def walked(smoke: Params) -> list[str]:
     """The image GANs."""
     return [name for name, measure in smoke.measures.items() if measure.walk]
-
-
-@pytest.fixture(scope="session")
-def called(smoke: Params) -> dict[str, str | None]:
-    """Name of every run in MLflow -> for what its dataset stands in."""
-    return {smoke.called(row): smoke.dataset_of(row.experiment).standin_for for row in smoke.rows} | {"claims": None}
 
 
 def test_dvc_knows_every_stage(repo: Path, names: list[str]) -> None:
@@ -154,112 +144,6 @@ def test_the_overview_is_a_picture(repo: Path) -> None:
         assert len(img.convert("L").getcolors(1 << 16) or []) > 10
 
 
-@pytest.fixture(scope="module")
-def server(repo: Path) -> Iterator[str]:
-    """MLflow's server on the runs of `repo`, as `make ui` starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (repo / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            ["repligan", "ui", "--port", str(port)], cwd=repo, env=environment(repo), stdout=log, stderr=log
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=2)
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def post(address: str, call: str, **body: object) -> dict[str, list[dict[str, dict[str, object]]]]:
-    request = urllib.request.Request(
-        f"{address}/api/2.0/mlflow/{call}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
-
-
-def test_mlflow_serves_every_run(server: str, called: dict[str, str | None]) -> None:
-    runs = post(server, "runs/search", experiment_ids=["1"], filter="tags.level != 'seed'")["runs"]
-    assert sorted(run["info"]["run_name"] for run in runs) == sorted(called)
-    for found in [one for one in runs if one["info"]["run_name"] != "claims"]:
-        name, data = found["info"]["run_name"], found["data"]
-        params = {item["key"]: item["value"] for item in data["params"]}
-        metrics = {item["key"] for item in data["metrics"]}
-        assert (found["info"]["status"], params["scale"]) == ("FINISHED", "smoke")
-        assert {"loss_D", "D_real", "D_gen"} <= metrics
-        assert len(metrics) <= 25
-        assert found["inputs"]["dataset_inputs"][0]["dataset"]["digest"]
-        if name == "dcgan-mnist":
-            assert {"loss_G", "fd_cnn_64", "class_tv"} <= metrics
-            assert params["G.width"] == "4"
-
-
-def test_mlflow_has_losses_and_samples_by_step(server: str) -> None:
-    runs = post(server, "runs/search", experiment_ids=["1"])["runs"]
-    run_id = next(run["info"]["run_id"] for run in runs if run["info"]["run_name"] == "dcgan-mnist")
-    with urllib.request.urlopen(
-        f"{server}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=loss_G"
-    ) as answer:
-        steps = [point["step"] for point in json.load(answer)["metrics"]]
-    assert sorted(steps) == [2, 4, 6, 8, 10, 12]
-    with urllib.request.urlopen(f"{server}/api/2.0/mlflow/artifacts/list?run_id={run_id}&path=images") as answer:
-        images = [file["path"] for file in json.load(answer)["files"] if file["path"].endswith(".png")]
-    assert len([path for path in images if path.startswith("images/samples")]) == 4
-    with urllib.request.urlopen(f"{server}/get-artifact?run_id={run_id}&path=training.json") as answer:
-        training = json.load(answer)
-    assert training["dcgan-mnist seed 0"]["environment"]["cpu"] == "AVX2"
-    assert training["dcgan-mnist seed 0"]["seconds"] > 0
-
-
-def test_mlflow_has_the_ledger_and_the_seeds_as_tables(server: str) -> None:
-    runs = {run["info"]["run_name"]: run for run in post(server, "runs/search", experiment_ids=["1"])["runs"]}
-
-    def table(name: str, file: str) -> dict[str, list[object]]:
-        address = f"{server}/get-artifact?run_id={runs[name]['info']['run_id']}&path={file}"
-        with urllib.request.urlopen(address) as answer:
-            found = json.load(answer)
-        return {key: [row[i] for row in found["data"]] for i, key in enumerate(found["columns"])}
-
-    claims = table("claims", "claims.json")
-    assert list(dict.fromkeys(claims["claim"])) == CLAIMS
-    assert set(claims["verdict"]) == {
-        f"not decided at this budget; the {scale} scale can decide" for scale in ("laptop", "overnight", "full")
-    }
-    seeds = table("dcgan-mnist/hard-labels", "seeds.json")
-    assert seeds["seed"] == [2000, 2001]
-    assert len(set(seeds["fd_cnn_64"])) == 2
-    tags = {tag["key"]: tag["value"] for tag in runs["dcgan-mnist/hard-labels"]["data"]["tags"]}  # type: ignore[index, attr-defined]
-    assert (tags["system"], tags["level"], tags["variant"]) == ("dcgan-mnist", "variant", "hard-labels")
-    assert tags["mlflow.parentRunId"] == runs["dcgan-mnist"]["info"]["run_id"]
-
-
-def test_mlflow_marks_stand_ins_and_shows_the_latent_space(server: str, called: dict[str, str | None]) -> None:
-    runs = post(server, "runs/search", experiment_ids=["1"], filter="tags.level != 'seed'")["runs"]
-    tags = {
-        run["info"]["run_name"]: {tag["key"]: tag["value"] for tag in run["data"]["tags"]}  # type: ignore[index, attr-defined]
-        for run in runs
-    }
-    assert {name: found.get("standin_for") for name, found in tags.items()} == called
-    run_id = next(run["info"]["run_id"] for run in runs if run["info"]["run_name"] == "dcgan-anime on drawn-anime")
-
-    def files(folder: str) -> list[str]:
-        address = f"{server}/api/2.0/mlflow/artifacts/list?run_id={run_id}&path={folder}"
-        with urllib.request.urlopen(address) as answer:
-            return [Path(file["path"]).name for file in json.load(answer)["files"]]
-
-    assert files("latent") == ["scores.json"]
-    assert {"losses.svg", "shares.svg"} <= {*files("report")}
-    assert len([name for name in files("images") if name.startswith("walk along component 28") and ".png" in name]) == 9
-
-
 def test_a_stand_ins_numbers_never_stand_under_the_real_name(repo: Path, smoke: Params, walked: list[str]) -> None:
     page = (repo / "reports" / "index.html").read_text()
     drawn = {name: real for name in walked if (real := smoke.dataset_of(name).standin_for)}
@@ -272,27 +156,9 @@ def test_a_stand_ins_numbers_never_stand_under_the_real_name(repo: Path, smoke: 
         assert not re.findall(rf"<th>{name}</th>|<h2[^>]*>{name}:", page)
 
 
-@needs_chromium
-def test_a_browser_shows_the_runs_in_mlflow(server: str) -> None:
-    with chromium() as browser:
-        page = browser.new_page()
-        page.goto(f"{server}/#/experiments/1/runs")
-        page.get_by_text("dcgan-mnist").first.wait_for(timeout=60_000)
-
-
-def test_sync_brings_back_what_is_missing_and_no_more(repo: Path, smoke: Params, tmp_path: Path) -> None:
-    other = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/other.db"}
-    command = ["repligan", "sync"]
-    said = [
-        subprocess.run(
-            command, cwd=repo, env=environment(repo) | other, capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for _ in range(2)
-    ]
-    every = [*map(str, smoke.rows), "claims"]
-    assert said[0] == [f"{name}: written" for name in every]
-    assert {line.split(": ")[1] for line in said[1]} == {"was there"}
-    assert set(run(repo, "repligan", "sync").stdout.split(": was there\n")) == {*every, ""}
+def test_the_report_has_brought_mlflow_up_to_date(repo: Path, smoke: Params) -> None:
+    said = run(repo, "repligan", "sync").stdout
+    assert said.splitlines() == [f"{name}: was there" for name in (*map(str, smoke.rows), "claims")]
 
 
 def test_without_git_it_works_too(tmp_path: Path) -> None:

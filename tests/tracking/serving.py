@@ -54,10 +54,10 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def ui(folder: Path) -> Iterator[str]:
-    """The address that `repligan ui` prints in a folder with an mlflow.db; it serves meanwhile."""
-    port = free_port()
-    with running([*REPLIGAN, "ui", "--port", str(port)], folder, f"http://127.0.0.1:{port}") as said:
+def ui(repo: Path) -> Iterator[str]:
+    """The address that `repligan ui` prints in a repository with an mlflow.db; it serves meanwhile."""
+    port, own = free_port(), {"PYTHONPATH": str(repo / "src")}
+    with running([*REPLIGAN, "ui", "--port", str(port)], repo, f"http://127.0.0.1:{port}", **own) as said:
         yield said.split()[0]
 
 

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 
 
 @pytest.fixture(scope="module")
-def server(synced: Path) -> Iterator[str]:
-    with ui(synced) as page:
+def server(repo: Path) -> Iterator[str]:
+    with ui(repo) as page:
         yield page.split("/#")[0]
 
 
@@ -100,9 +100,9 @@ def test_the_models_of_the_docs_are_ranked_by_the_distance_on_their_data(
     )
 
 
-def test_a_model_has_no_pickled_code_and_its_weights_once(synced: Path, made: Path) -> None:
-    files = list((synced / "mlartifacts").rglob("*.pt2"))
-    assert len(files) == len(list((synced / "mlartifacts").rglob("MLmodel"))) > 8
-    assert not list((synced / "mlartifacts").rglob("*.pth"))
-    needs = next((synced / "mlartifacts").rglob("requirements.txt")).read_text()
+def test_a_model_has_no_pickled_code_and_its_weights_once(repo: Path, made: Path) -> None:
+    files = list((repo / "mlartifacts").rglob("*.pt2"))
+    assert len(files) == len(list((repo / "mlartifacts").rglob("MLmodel"))) > 8
+    assert not list((repo / "mlartifacts").rglob("*.pth"))
+    needs = next((repo / "mlartifacts").rglob("requirements.txt")).read_text()
     assert {line.split("==")[0] for line in needs.splitlines()} == {"mlflow", "numpy", "torch"}
