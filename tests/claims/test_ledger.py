@@ -237,6 +237,23 @@ FOUND = Ledger(
 )  # fmt: skip
 
 
+def telling(verdicts: list[str | None], here: str, premise: int = 0) -> int:
+    tests = [TEST.model_copy(update={"verdict": one}) for one in verdicts]
+    return FOUND.claims[0].model_copy(update={"tests": tests, "here": here, "premise": premise}).telling
+
+
+def test_the_test_to_show_is_the_one_that_decides() -> None:
+    holds, fails, unsure = verdict.HOLDS, verdict.FAILS, verdict.OPEN
+    assert telling([holds, holds], holds) == 0
+    assert telling([None, holds, fails, fails], fails) == 2
+    assert telling([holds, fails, unsure], fails, premise=1) == 1
+    assert telling([holds, fails, unsure], verdict.UNMET, premise=2) == 1
+    assert telling([holds, holds, unsure], unsure, premise=1) == 2
+    assert telling([holds, verdict.SOME, holds], verdict.UNMET, premise=2) == 1
+    assert telling([holds, None, None], unsure, premise=1) == 1  # none has a verdict: the first that is no premise
+    assert FOUND.claims[1].telling == 1  # nor is run
+
+
 def test_the_ledger_in_the_terminal() -> None:
     assert list(ledger.lines(FOUND, [])) == [
         "some: holds for some seeds (47.3 %)",

@@ -98,6 +98,15 @@ class Entry(Strict):
         """The tests that were run, by their place."""
         return {i: test for i, test in enumerate(self.tests) if isinstance(test, Evidence)}
 
+    @property
+    def telling(self) -> int:
+        """The place of the test to show where there is room for one: the first that decides, else the first."""
+        unmet = self.here == UNMET
+        part = range(self.premise) if unmet else range(self.premise, len(self.tests))
+        ruled = {i: self.tested[i].verdict for i in part if i in self.tested}
+        deciding = (FAILS, SOME) if unmet else (self.here,)
+        return next((i for i, said in ruled.items() if said in deciding), part[0])
+
 
 class Ledger(Strict):
     """All claims at a scale."""

@@ -103,6 +103,7 @@ def _claim(entry: Entry, grown: ledger.Growth) -> dict[str, Any]:
         "kind": entry.verdict,
         "verdict": {"said": ledger.verdict(entry), "kind": ledger.CLASSES[entry.verdict]},
         "tests": [_test(entry, i, grown) for i in range(len(entry.tests))],
+        "telling": entry.telling,
         "budgets": sorted(budgets.items()),
     }
 

@@ -71,8 +71,9 @@ def _tested_on(test: Evidence | NotRun) -> set[str]:
 
 
 def _measured(entry: Entry, rows: set[str]) -> str:
-    """The first measure of a claim that is one of these rows."""
-    test = next(test for test in entry.tests if rows & _tested_on(test))
+    """What decides a claim, if it is measured on these rows, else its first measure that is."""
+    first = next(test for test in entry.tests if rows & _tested_on(test))
+    test = entry.tests[entry.telling] if rows & _tested_on(entry.tests[entry.telling]) else first
     value, bounds, _ = ledger.measured(test)
     return f"{test.label}: {value} {bounds}".strip()
 
