@@ -178,7 +178,8 @@ def test_tags_say_what_a_run_is_whose_and_what_came_out(
     assert "As `pictures`, but `seeds` = 2, `D.slope` = 0.0." in tags["mlflow.note.content"]
     note = runs["toy"].data.tags["mlflow.note.content"]
     assert "**A GAN of toy** (A course)" in note
-    assert "| Most numbers are even (`most`) | seeds whose D is right: 100.0 % (at least 92.0 %) | holds at" in note
+    # What decides, not the premise, which stands before it.
+    assert "| Most numbers are even (`most`) | share of even numbers: 0.8 (0.7 to 0.9) | holds at" in note
     assert "`most`" not in runs["pictures on squares"].data.tags["mlflow.note.content"]
 
 
