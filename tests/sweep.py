@@ -1,5 +1,7 @@
 """Train the trials in a folder, or measure them, by the engine that REPLIGAN_ENGINE names: a driver to be killed.
 
+`here` does the same in the process that calls it.
+
 `python tests/sweep.py FOLDER [--measure]`: it has params.yaml, processed/ and reference/; store/ and runs/ are filled.
 """
 

@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster of two nodes on this machine: the same bits, whatever is killed, and nothing twice."""
+"""Trials on a Ray cluster of two nodes on this machine: the same bits, whatever is killed, and nothing taken twice."""
 
 from __future__ import annotations
 
@@ -150,9 +150,10 @@ class Cluster:
             command, env=self.env() | said, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def on_nodes(self) -> set[tuple[int, str]]:
-        """(node, name) of all trials that nodes finished, whether or not a driver took them."""
-        return {(i, name) for i, node in enumerate(self.nodes) for name in made(node.folder / "trials")}
+    def on_nodes(self) -> set[tuple[int, str, int]]:
+        """(node, name, when) of all trials that nodes finished, whether or not a driver took them."""
+        finished = [made(node.folder / "trials") for node in self.nodes]
+        return {(i, name, when) for i, trials in enumerate(finished) for name, (_, when) in trials.items()}
 
     def unfinished(self) -> Iterator[Path]:
         """Folders of all nodes, of trainings that are not done."""
@@ -188,7 +189,7 @@ def ray_cluster() -> Iterator[Cluster]:
 
 
 @needs_ray
-def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
+def test_a_node_and_a_driver_are_killed_and_what_was_taken_is_not_trained_again(
     smoke: Params, processed: Path, ray_cluster: Cluster, tmp_path: Path
 ) -> None:
     tables = params_of(smoke, **{IMAGES: EACH, TOY: EACH * 1000})
@@ -209,9 +210,10 @@ def test_a_node_and_a_driver_are_killed_and_each_trial_is_trained_once(
     assert re.search(rf"step {2 * EACH - len(first)}/{2 * EACH - len(first)} ", said), said
     found = made(store)
     assert {name: found[name] for name in second} == second  # none of them was written again
+    assert set(second) <= {name for _, name, _ in at_second}
     for taken, there in ((first, at_first), (second, at_second)):
         again_there = ray_cluster.on_nodes() - there
-        assert not set(taken) & {name for _, name in again_there}  # nor trained again
+        assert not set(taken) & {name for _, name, _ in again_there}  # nor trained again
     sweep.here(one_by_one)
     assert len(found) == 2 * EACH
     assert hashes(store) == hashes(one_by_one / "store")
@@ -296,6 +298,8 @@ def test_processes_of_this_machine_run_the_trials_unless_the_environment_says_ot
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(cluster.ENGINE, raising=False)
+    assert isinstance(cluster.chosen(), LocalProcesses)
+    monkeypatch.setenv(cluster.ENGINE, cluster.PROCESSES)
     assert isinstance(cluster.chosen(), LocalProcesses)
     monkeypatch.setenv(cluster.ENGINE, cluster.RAY)
     monkeypatch.setattr(cluster, "find_spec", lambda name: object())

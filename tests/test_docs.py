@@ -33,7 +33,7 @@ FORM = re.compile(
 NOT_RUN = {
     "repligan verify": "makes everything anew (test_edits.py)",
     "repligan decide": "trains for hours (test_decide.py)",
-    "repligan sync": "takes long, and is run with a server beside it (test_pipeline.py)",
+    "repligan sync": "needs all results (test_pipeline.py)",
     "repligan ui": "serves until it is stopped (test_mlflow_ui.py)",
     "repligan plan": "times trainings (test_plan.py)",
     "repligan audit": "trains again (test_audit.py)",

@@ -157,8 +157,9 @@ def test_a_stand_ins_numbers_never_stand_under_the_real_name(repo: Path, smoke: 
 
 
 def test_the_report_has_brought_mlflow_up_to_date(repo: Path, smoke: Params) -> None:
-    said = run(repo, "repligan", "sync").stdout
-    assert said.splitlines() == [f"{name}: was there" for name in (*map(str, smoke.rows), "claims")]
+    done = run(repo, "repligan", "sync")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{name}: was there" for name in (*map(str, smoke.rows), "claims")]
 
 
 def test_without_git_it_works_too(tmp_path: Path) -> None:

@@ -250,8 +250,10 @@ def test_the_test_to_show_is_the_one_that_decides() -> None:
     assert telling([holds, fails, unsure], verdict.UNMET, premise=2) == 1
     assert telling([holds, holds, unsure], unsure, premise=1) == 2
     assert telling([holds, verdict.SOME, holds], verdict.UNMET, premise=2) == 1
+    assert telling([unsure, holds], unsure, premise=1) == 0
     assert telling([holds, None, None], unsure, premise=1) == 1  # none has a verdict: the first that is no premise
-    assert FOUND.claims[1].telling == 1  # nor is run
+    missing = ELSEWHERE.model_copy(update={"rule": TEST.rule})
+    assert FOUND.claims[1].model_copy(update={"tests": [RATIO, TEST, missing]}).telling == 2
 
 
 def test_the_ledger_in_the_terminal() -> None:

@@ -101,6 +101,7 @@ def test_a_claim_stands_with_its_verdict_and_evidence(html: str) -> None:
         assert part in claim[0]
     assert "A course, its last page; implied" in claim[0]
     assert claim[0].count("<div>premise: ") == 1
+    assert "<b>0.8</b> (0.7 to 0.9)<small>share of even numbers</small>" in claim[0].split("</summary>")[0]
     assert "premise: seeds whose D is right: <b>100.0 %</b> (at least 92.0 %)<small>toy; 40 seeds; holds" in claim[0]
     assert claim[0].count('class="plot"') == 2
     assert '<a class="yes" href="#claims" data-verdict="holds"><b>1</b> holds</a>' in html

@@ -1,4 +1,4 @@
-"""`repligan ui` in a folder, a browser on its pages, and MLflow servers on other stores."""
+"""`repligan ui` in a repository, and MLflow servers on other stores."""
 
 from __future__ import annotations
 

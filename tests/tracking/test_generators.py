@@ -100,7 +100,7 @@ def test_the_models_of_the_docs_are_ranked_by_the_distance_on_their_data(
     )
 
 
-def test_a_model_has_no_pickled_code_and_its_weights_once(repo: Path, made: Path) -> None:
+def test_a_model_has_no_pickled_code_and_its_weights_once(repo: Path) -> None:
     files = list((repo / "mlartifacts").rglob("*.pt2"))
     assert len(files) == len(list((repo / "mlartifacts").rglob("MLmodel"))) > 8
     assert not list((repo / "mlartifacts").rglob("*.pth"))

@@ -100,12 +100,13 @@ class Entry(Strict):
 
     @property
     def telling(self) -> int:
-        """The place of the test to show where there is room for one: the first that decides, else the first."""
-        unmet = self.here == UNMET
-        part = range(self.premise) if unmet else range(self.premise, len(self.tests))
-        ruled = {i: self.tested[i].verdict for i in part if i in self.tested}
-        deciding = (FAILS, SOME) if unmet else (self.here,)
-        return next((i for i, said in ruled.items() if said in deciding), part[0])
+        """The place of the test to show where there is room for one: the first whose verdict made that of the claim."""
+        premise, own = range(self.premise), range(self.premise, len(self.tests))
+        places = [*premise, *own] if self.here == UNMET else [*own, *premise]
+        said = {i: OPEN if isinstance(test, NotRun) and test.rule else None for i, test in enumerate(self.tests)}
+        said |= {i: test.verdict for i, test in self.tested.items()}
+        deciding = (FAILS, SOME) if self.here == UNMET else (self.here,)
+        return next((i for i in places if said[i] in deciding), places[0])
 
 
 class Ledger(Strict):

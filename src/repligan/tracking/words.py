@@ -72,10 +72,10 @@ def _tested_on(test: Evidence | NotRun) -> set[str]:
 
 def _measured(entry: Entry, rows: set[str]) -> str:
     """What decides a claim, if it is measured on these rows, else its first measure that is."""
-    first = next(test for test in entry.tests if rows & _tested_on(test))
-    test = entry.tests[entry.telling] if rows & _tested_on(entry.tests[entry.telling]) else first
+    places = (entry.telling, *range(len(entry.tests)))
+    i, test = next((i, entry.tests[i]) for i in places if rows & _tested_on(entry.tests[i]))
     value, bounds, _ = ledger.measured(test)
-    return f"{test.label}: {value} {bounds}".strip()
+    return f"{'premise: ' * (i < entry.premise)}{test.label}: {value} {bounds}".strip()
 
 
 def _data(params: Params, dataset: str) -> str:
