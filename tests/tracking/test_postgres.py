@@ -79,7 +79,7 @@ def test_a_shared_server_takes_what_two_people_sync(
     database: str, smoke: Params, reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, files, made = free_port(), tmp_path / "files", reproduced / "made"
-    params = only(smoke, "even", "dcgan-svhn")
+    params = only(smoke, "dcgan-svhn")
     with running(command_of_the_docs(database, files, port), tmp_path, f"http://127.0.0.1:{port}"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url := f"http://localhost:{port}")
         monkeypatch.setenv("REPLIGAN_TRIALS", str(reproduced / "store"))
