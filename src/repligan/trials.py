@@ -22,6 +22,7 @@ from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, Protocol
 
 from repligan.core import code, runtime
+from repligan.core.cputime import cpu_time
 from repligan.core.errors import InputError
 from repligan.core.files import (
     array_bytes,
@@ -160,13 +161,14 @@ class Workshop:
 
         def make(out: Path, unfinished: Path) -> dict[str, Any]:
             began = time.time()
-            training = partial(self._train, trial, key, alone, out, unfinished)
-            if several:
-                in_ranks(str(trial), several.num, training)
-            else:
-                training()
+            with cpu_time(unfinished) as spent:
+                training = partial(self._train, trial, key, alone, out, unfinished)
+                if several:
+                    in_ranks(str(trial), several.num, training)
+                else:
+                    training()
             self._refuse_other(trial, key, out)
-            return {"environment": runtime.in_force(), "began": began, "seconds": round(time.time() - began, 1)}
+            return {"environment": runtime.in_force(), "began": began} | _took(began, spent)
 
         return self.store.get(key, make, whole or trial.kept)
 
@@ -258,14 +260,18 @@ class Workshop:
             )
             steps = sorted(_step(name) for name in weights)
             began = time.time()
-            done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
-            note = {"steps": done.steps, "metrics": list(done.stats)}  # in their order, which the file does not keep
-            write_bytes(out / STATS, array_bytes(done.stats, note))
-            write_bytes(out / PICTURES, to_bytes(done.pictures))
-            if walk := self._walk(trial):
-                self._explore(trial, walk, source, steps[-1], out / WALK)
+            with cpu_time(unfinished) as spent:
+                done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
+                note = {
+                    "steps": done.steps,
+                    "metrics": list(done.stats),
+                }  # in their order, which the file does not keep
+                write_bytes(out / STATS, array_bytes(done.stats, note))
+                write_bytes(out / PICTURES, to_bytes(done.pictures))
+                if walk := self._walk(trial):
+                    self._explore(trial, walk, source, steps[-1], out / WALK)
             self._refuse_other(trial, key, out)
-            return {"seconds": round(time.time() - began, 1)}
+            return _took(began, spent)
 
         key = self.measuring_key(trial, weights)
         return self.store.get(key, make, trial.shown)
@@ -586,6 +592,11 @@ def digests(entry: Entry) -> dict[str, str]:
 def others(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """The files that differ, or that only one has."""
     return [name for name in sorted({**one, **other}) if one.get(name) != other.get(name)]
+
+
+def _took(began: float, spent: Callable[[], float]) -> dict[str, float]:
+    """For people: seconds by the clock since the work last began, and of CPU in all."""
+    return {"seconds": round(time.time() - began, 1), "cpu_seconds": spent()}
 
 
 def training_roots(row: Experiment) -> list[code.Definition]:

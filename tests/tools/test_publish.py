@@ -39,11 +39,12 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert len(rows) == sum(1 for row, one in smoke.rows.items() for _ in trials_of(row, one))
     assert all(len(row["weights"]) == 64 and float(row["seconds"]) >= 0 for row in rows)
+    assert all(float(row["cpu_seconds"]) > 0 and float(row["measuring_cpu_seconds"]) >= 0 for row in rows)
     costs = {one["row"]: one for one in csv.DictReader((out / "costs.csv").read_text().splitlines())}
     assert list(costs) == [str(row) for row in smoke.rows]
     even = [one for one in rows if one["row"] == "even"]
     assert int(costs["even"]["trials"]) == len(even)
-    hours = sum(float(one["seconds"]) * int(one["threads"]) for one in even) / 3600
+    hours = sum(float(one["cpu_seconds"]) for one in even) / 3600
     assert float(costs["even"]["training_core_hours"]) == pytest.approx(hours, abs=0.001)
     store = Store(reproduced / "store")
     images = [name for name in smoke.experiments if not smoke.published(name).stacked]
@@ -54,14 +55,19 @@ def test_what_is_published_can_be_read_looked_at_and_made_again(
             assert img.size[0] >= 8
 
 
-def test_a_trial_that_was_interrupted_costs_what_the_others_do() -> None:
-    columns = {"row": ["a", "a", "a", "b"], "seconds": [3600.0, 36.0, 3600.0, 7200.0], "threads": [1, 1, 1, 2]}
-    costs = publishing._costs(pd.DataFrame(columns).assign(measuring_seconds=360.0))
-    assert costs.to_dict("list") == {
-        "row": ["a", "b"],
-        "training_core_hours": [3.0, 4.0],
-        "measuring_core_hours": [0.3, 0.2],
-        "trials": [3, 1],
+def test_a_row_costs_its_cpu_time_or_by_the_clock_what_its_median_trial_does() -> None:
+    columns = {
+        "row": ["clock", "clock", "clock", "cpu", "cpu"],
+        "seconds": [3600.0, 36.0, 3600.0, 90000.0, 7200.0],
+        "threads": [1, 1, 1, 2, 2],
+        "cpu_seconds": [None, None, None, None, 1800.0],
+    }
+    trials = pd.DataFrame(columns).assign(measuring_seconds=360.0, measuring_cpu_seconds=None)
+    assert publishing._costs(trials).to_dict("list") == {
+        "row": ["clock", "cpu"],
+        "training_core_hours": [3.0, 1.0],
+        "measuring_core_hours": [0.3, 0.4],
+        "trials": [3, 2],
     }
 
 

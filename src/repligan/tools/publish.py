@@ -64,7 +64,7 @@ def _last(pictures: Path) -> bytes:
 
 
 def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]]:
-    """Of each finished trial: row, seeds, steps, seconds of training and measuring, CPU, sha256 of its last weights."""
+    """Of each finished trial: row, seeds, steps, seconds (clock, CPU) of training and measuring, CPU, last weights."""
     for row in params.rows:
         for one in evidence.finished(params, root / "data", row, store, {}):
             weights = max(name for name in one.training.files if name != HISTORY)
@@ -74,7 +74,9 @@ def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]
                 "last_seed": one.seeds[1] - 1,
                 "steps": params.rows[row].steps,
                 "seconds": one.training.notes.get("seconds"),
+                "cpu_seconds": one.training.notes.get("cpu_seconds"),
                 "measuring_seconds": one.measuring.notes.get("seconds"),
+                "measuring_cpu_seconds": one.measuring.notes.get("cpu_seconds"),
                 "threads": params.rows[row].threads,
                 "cpu": one.training.notes.get("environment", {}).get("cpu"),
                 "weights": one.training.files[weights],
@@ -84,11 +86,17 @@ def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]
 def _costs(trials: pd.DataFrame) -> pd.DataFrame:
     """Core hours of each row: the median trial's, times their number.
 
-    A trial that went on after an interruption says only what it took since; one that shared its cores took longer.
+    By its CPU time, which trials did not always note. Where none of a row did, by the clock: a trial that went on after
+    an interruption then says only what it took since, and one that was paused or shared its cores too much.
     """
-    hours = trials[["seconds", "measuring_seconds"]].mul(trials["threads"], axis=0) / 3600
-    named = hours.set_axis(["training_core_hours", "measuring_core_hours"], axis=1).groupby(trials["row"], sort=False)
-    return named.median().mul(named.size(), axis=0).round(3).assign(trials=named.size()).reset_index()
+    rows = trials["row"]
+    costs = {}
+    for what, noted in {"training": "", "measuring": "measuring_"}.items():
+        clock = (trials[f"{noted}seconds"] * trials["threads"]).groupby(rows, sort=False).median()
+        cpu = trials[f"{noted}cpu_seconds"].astype(float).groupby(rows, sort=False).median()
+        costs[f"{what}_core_hours"] = cpu.fillna(clock) / 3600
+    num = rows.groupby(rows, sort=False).size()
+    return pd.DataFrame(costs).mul(num, axis=0).round(3).assign(trials=num).reset_index()
 
 
 def _csv(table: pd.DataFrame) -> bytes:
