@@ -262,10 +262,7 @@ class Workshop:
             began = time.time()
             with cpu_time(unfinished) as spent:
                 done = evaluate.evaluate(str(trial), row, dataset.form, trial.seeds, source, measure, device, steps)
-                note = {
-                    "steps": done.steps,
-                    "metrics": list(done.stats),
-                }  # in their order, which the file does not keep
+                note = {"steps": done.steps, "metrics": list(done.stats)}  # their order, which the file does not keep
                 write_bytes(out / STATS, array_bytes(done.stats, note))
                 write_bytes(out / PICTURES, to_bytes(done.pictures))
                 if walk := self._walk(trial):
@@ -594,8 +591,8 @@ def others(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     return [name for name in sorted({**one, **other}) if one.get(name) != other.get(name)]
 
 
-def _took(began: float, spent: Callable[[], float]) -> dict[str, float]:
-    """For people: seconds by the clock since the work last began, and of CPU in all."""
+def _took(began: float, spent: Callable[[], float | None]) -> dict[str, float | None]:
+    """For people: seconds by the clock since the work last began, and of CPU time, of a training in all its parts."""
     return {"seconds": round(time.time() - began, 1), "cpu_seconds": spent()}
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from repligan.core import caches
+from repligan.core import caches, runtime
 from repligan.core.errors import InputError
 
-SIZES = 6  # where in what oneDNN has noted the sizes begin
+pytestmark = pytest.mark.skipif(not (runtime.X86_64 and sys.platform == "linux"), reason="promised there only")
 CPUS = {"Haswell": (32, 256), "Ice Lake": (48, 512), "Zen 4": (32, 1024), "Sapphire Rapids": (48, 2048)}
 """KB of L1 and L2 a core."""
 
@@ -36,12 +37,20 @@ def compute() -> list[str]:
     return hashes
 
 
+def tell(cpu: str) -> None:
+    """Let oneDNN see the caches of a CPU, whose cores are alike and share none, and 16 MB of L3."""
+    _, record = caches.view()
+    record[3] &= ~2  # in the second word of its type: cores of two kinds, whose sizes are read elsewhere
+    record[caches.LEVELS] = 3
+    record[caches.SIZES : caches.SIZES + 3] = [1024 * size for size in (*CPUS[cpu], 16384)]
+    record[caches.SIZES + 10 : caches.SIZES + 13] = [1, 1, 1]
+
+
 def everywhere() -> dict[str, list[list[str]]]:
     """CPU -> what is computed where it tells its caches, and where they are forgotten."""
     found = {}
-    _, noted = caches.view()
-    for cpu, told in CPUS.items():
-        noted[caches.LEVELS], noted[SIZES : SIZES + 2] = 3, [1024 * size for size in told]
+    for cpu in CPUS:
+        tell(cpu)
         seen = compute()
         caches.forget.__wrapped__()
         found[cpu] = [seen, compute()]
@@ -72,23 +81,42 @@ def test_caches_decide_bits_unless_they_are_forgotten() -> None:
 
 def test_portable_training_forgets_the_caches() -> None:
     _python(
+        "import sys\n"
         "from repligan.core import caches, runtime\n"
         "one = runtime.Runtime(device='cpu', precision='portable', deterministic=True)\n"
         "runtime.apply(one)\n"
-        "size_of, noted = caches.view()\n"
-        f"noted[{SIZES}] = 48 * 2**10\n"
-        "assert caches.sizes(size_of) != caches.GUESSES\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_caches import tell\n"
+        "tell('Haswell')\n"
+        "size_of, _ = caches.view()\n"
+        "told = (32 * 2**10, 256 * 2**10, 16 * 2**20)\n"
+        "assert caches.sizes(size_of) == told, caches.sizes(size_of)\n"
         "runtime.device(one.model_copy(update={'precision': 'fast'}), 1)\n"
-        "assert caches.sizes(size_of) != caches.GUESSES\n"
+        "assert caches.sizes(size_of) == told\n"
         "runtime.device(one, 1)\n"
         "assert caches.sizes(size_of) == caches.GUESSES\n"
     )
 
 
-@pytest.mark.parametrize(("name", "value"), [("SIZE_OF", "_ZN4none"), ("LEVELS", 30), ("LEVELS", 10**6)])
-def test_a_torch_that_is_built_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
-    if name == "LEVELS":
-        monkeypatch.setattr(caches, "GUESSES", (1, 2, 3))
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SIZE_OF", "_ZN4none", "libtorch_cpu.so has no _ZN4none"),
+        ("SYMBOLS", 99, "libtorch_cpu.so has no .symtab"),
+        ("LEVELS", 36, "a record of 144 bytes"),
+        ("LEVELS", 25, "bytes remain"),
+        ("SIZES", 7, "no sizes of caches"),
+    ],
+)
+def test_a_torch_that_is_built_otherwise_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, said: str
+) -> None:
+    tell("Haswell")
+    before = list(caches.view()[1])
     monkeypatch.setattr(caches, name, value)
-    with pytest.raises(InputError, match=r"runtime\.precision: found 'portable', and a torch whose oneDNN cannot"):
+    with pytest.raises(InputError, match=re.escape(said)) as refused:
         caches.forget.__wrapped__()
+    assert "runtime.precision: found 'portable', and a torch whose oneDNN cannot" in str(refused.value)
+    monkeypatch.undo()
+    assert list(caches.view()[1]) == before
+    caches.forget.__wrapped__()

@@ -1,9 +1,10 @@
 """The caches that oneDNN sees: the same on every CPU.
 
 oneDNN cuts a convolution into blocks that fit the caches, and the blocks decide in which order sums are taken. So the
-gradient of a wide layer has other last bits on a CPU with 256 KB of L2 (Haswell to Skylake) or 2 MB (Sapphire Rapids)
-than on one with 512 KB (EPYC). No variable of the environment says which sizes to take. But where a CPU does not tell
-its caches, oneDNN guesses `GUESSES`; `forget` makes it guess, in what it has noted about this CPU.
+gradient of a wide layer has other last bits with 256 KB of L2 a core (a Haswell) or 2 MB (a Sapphire Rapids) than with
+512 KB (an EPYC of Zen 3). No variable of the environment says which sizes to take. But where a CPU tells no caches,
+oneDNN takes `GUESSES`. Its record of the CPU is an object of class `Xbyak::util::Cpu`; `forget` writes into it that
+there are no levels of caches.
 """
 
 from __future__ import annotations
@@ -18,29 +19,30 @@ from pathlib import Path
 from repligan.core.errors import InputError
 
 GUESSES = (32 * 2**10, 512 * 2**10, 2**20)
-"""Bytes of L1, L2 and L3 a core, where a CPU tells none (`get_per_core_cache_size` in oneDNN's cpu/platform.cpp)."""
+"""Bytes of L1, L2 and L3 a core where a CPU tells none (`get_per_core_cache_size` in oneDNN's cpu/platform.cpp)."""
 SIZE_OF = "_ZN4dnnl4impl3cpu8platform23get_per_core_cache_sizeEi"
-NOTED = "_ZZN4dnnl4impl3cpu3x643cpuEvE4cpu_"
-LEVELS = 26  # where in what is noted stands how many levels of caches there are
+RECORD = "_ZZN4dnnl4impl3cpu3x643cpuEvE4cpu_"
+SIZES, LEVELS = 6, 26
+"""Indices in the record, in words of 32 bits: of the bytes of each level's cache, and of how many levels there are."""
 SYMBOLS = 2  # sh_type of .symtab
 
 
 @cache
 def forget() -> None:
-    """Let this process's oneDNN guess the sizes of the caches.
+    """Let this process's oneDNN guess the sizes of the caches, before its first convolution: blocks are kept.
 
     Raises InputError where torch's oneDNN is built otherwise than the one known here.
     """
     try:
-        size_of, noted = view()
-        known = noted[LEVELS]
-        if known > 4:
-            raise LookupError(f"{known} levels of caches")
-        noted[LEVELS] = 0
+        size_of, record = view()
+        levels = record[LEVELS]
+        if levels > 4 or any(not size or size % 1024 for size in record[SIZES : SIZES + levels]):
+            raise LookupError("no sizes of caches where they were looked for")
+        record[LEVELS] = 0
         if sizes(size_of) != GUESSES:
-            noted[LEVELS] = known
+            record[LEVELS] = levels
             raise LookupError(f"caches of {sizes(size_of)} bytes remain")
-    except (LookupError, OSError, ValueError, struct.error) as failed:
+    except (LookupError, FileNotFoundError, struct.error) as failed:
         raise InputError(
             "params.yaml: runtime.precision: found 'portable', and a torch whose oneDNN cannot be told to forget this "
             f"CPU's caches ({failed}), which decide bits; allowed: torch of requirements.lock, or fast, which promises "
@@ -49,19 +51,21 @@ def forget() -> None:
 
 
 def view() -> tuple[Callable[[int], int], ctypes.Array[ctypes.c_uint32]]:
-    """oneDNN's function level -> bytes of a core's cache, and the numbers that it has noted about this CPU.
+    """oneDNN's function level -> bytes of a core's cache, and its record of the CPU in words of 32 bits.
 
-    Raises LookupError, OSError, ValueError or struct.error where the library is built otherwise.
+    Raises LookupError, FileNotFoundError or struct.error where the library is built otherwise.
     """
     import torch
 
     library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
-    found = _symbols(library, SIZE_OF, NOTED)
+    found = _symbols(library, SIZE_OF, RECORD)
     # glibc's handle of a library points to a struct link_map, which begins with where the library lies (link.h).
     base = ctypes.c_size_t.from_address(ctypes.CDLL(str(library))._handle).value
     size_of = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int)(base + found[SIZE_OF][0])
-    size_of(1)  # it notes all when it is first asked
-    at, length = found[NOTED]
+    size_of(1)  # the record is made when it is first needed
+    at, length = found[RECORD]
+    if length <= 4 * LEVELS:
+        raise LookupError(f"a record of {length} bytes")
     return size_of, (ctypes.c_uint32 * (length // 4)).from_address(base + at)
 
 
@@ -74,7 +78,10 @@ def _symbols(library: Path, *names: str) -> dict[str, tuple[int, int]]:
     """name -> (address, bytes) in a 64-bit ELF file, also of what it does not export."""
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         headers = list(_sections(content))
-        table, length, linked = {kind: rest for kind, *rest in headers}[SYMBOLS]
+        tables = {kind: rest for kind, *rest in headers}
+        if SYMBOLS not in tables:
+            raise LookupError(f"{library.name} has no .symtab")
+        table, length, linked = tables[SYMBOLS]
         _, texts, texts_length, _ = headers[linked]
         found = {}
         for name in names:

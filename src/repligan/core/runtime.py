@@ -1,7 +1,7 @@
 """Device, threads and portable arithmetic; `apply` runs before numpy or torch is imported.
 
-Portable arithmetic keeps every CPU library on one AVX2 code path, and on blocks for caches of one size, so that
-training gives the same bits on any x86-64 CPU that has AVX2. The libraries read these variables when they are loaded.
+Portable arithmetic keeps every CPU library on one AVX2 code path, so that training gives the same bits on any x86-64
+CPU that has AVX2. The libraries read these variables when they are loaded; `device` lets oneDNN forget the caches.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def device(runtime: Runtime, threads: int) -> torch.device:
     if runtime.device == "cuda" and not cuda:
         raise InputError("params.yaml: runtime.device: found 'cuda', but no CUDA device is here; allowed: cpu, auto")
     torch.set_num_threads(threads)
-    if runtime.precision == "portable" and X86_64:
-        caches.forget()
     if runtime.device == "cpu" or not cuda:
+        if runtime.precision == "portable" and X86_64:
+            caches.forget()
         return torch.device("cpu")  # no operation used here is non-deterministic on a CPU
     choose_kernels(runtime)
     return torch.device("cuda")

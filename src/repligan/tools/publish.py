@@ -64,7 +64,7 @@ def _last(pictures: Path) -> bytes:
 
 
 def _trials(root: Path, params: Params, store: Store) -> Iterator[dict[str, Any]]:
-    """Of each finished trial: row, seeds, steps, seconds (clock, CPU) of training and measuring, CPU, last weights."""
+    """Of each finished trial: row, seeds, steps, seconds by the clock and of CPU time, instructions, last weights."""
     for row in params.rows:
         for one in evidence.finished(params, root / "data", row, store, {}):
             weights = max(name for name in one.training.files if name != HISTORY)
@@ -87,7 +87,7 @@ def _costs(trials: pd.DataFrame) -> pd.DataFrame:
     """Core hours of each row: the median trial's, times their number.
 
     By its CPU time, which trials did not always note. Where none of a row did, by the clock: a trial that went on after
-    an interruption then says only what it took since, and one that was paused or shared its cores too much.
+    an interruption then counts only since, and one that was paused or shared its cores counts too long.
     """
     rows = trials["row"]
     costs = {}
