@@ -350,6 +350,7 @@ EVEN, VARIANTS = "experiments/even", "experiments/even/variants"
         ("references/even", GONE, "references: found no row even; allowed: one each of box, even, faces"),
         ("references/odd", SMALL["references"]["even"], "references: found odd; allowed: just box, even, faces"),
         ("references/faces/num", 81, "references.faces.num: found 81; allowed: at most half of 160 training images"),
+        ("references/faces/batch", 8, "references.faces.batch: found 8; allowed: greater than or equal to 9"),
         ("references/faces/batch", 161, "references.faces.batch: found 161; allowed: at most 160 training images"),
         (
             "references/faces",

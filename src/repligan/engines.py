@@ -34,7 +34,7 @@ MEASURING = ("repligan.trials", "repligan.evaluation.evaluate", "scipy.linalg", 
 
 @dataclass(frozen=True)
 class Job:
-    """`call` something that can be pickled, with so many threads; told whether it is `alone` and may show progress."""
+    """`call` something that can be pickled, with so many threads; told whether it is `alone`, to speak often."""
 
     call: Callable[[bool], object]
     threads: int

@@ -199,7 +199,7 @@ class Workshop:
         """Train to the end, seen by who watches, until a signal comes."""
         from repligan.training import loop
 
-        progress = Progress(str(trial), trial.experiment.steps) if alone else None
+        progress = Progress(str(trial), trial.experiment.steps, beside=not alone)
         watcher = self.watch(str(trial), fingerprint(key)) if self.watch and trial.shown else None
         try:
             with stop_on_signal() as stop:
@@ -207,8 +207,7 @@ class Workshop:
                 def report(step: int, scalars: dict[str, float], img: Any) -> None:
                     if _orphaned():  # nobody will take what comes of this
                         stop.signal = SIGTERM
-                    if progress:
-                        progress(step, **scalars)
+                    progress(step, **scalars)
                     if watcher:
                         watcher(step, scalars, None if img is None else img.cpu().numpy())
 

@@ -6,10 +6,10 @@ from repligan.core import progress
 from repligan.core.progress import Progress
 
 
-def run(monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, steps: int = 10) -> None:
+def run(monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, steps: int = 10, beside: bool = False) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    say = Progress("even", steps)
+    say = Progress("even", steps, beside)
     for step in range(1, steps + 1):
         clock[0] += seconds_a_step
         say(step, **({"loss_D": 0.5} if step == 1 else {}))
@@ -52,3 +52,18 @@ def test_a_terminal_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.count("\r") == 10
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_work_beside_other_work_says_a_plain_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    run(monkeypatch, 5)
+    alone = capsys.readouterr().err
+    run(monkeypatch, 5, beside=True)
+    assert capsys.readouterr().err == ""
+    run(monkeypatch, 25, beside=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("step ")[1].split("/")[0] for line in lines if line] == ["3", "6", "9", "10"]
+    assert "10/10" in alone

@@ -53,13 +53,13 @@ class _Extractor(Strict):
 
 
 class CnnReference(_Extractor):
-    """A classifier trained on the real images."""
+    """A classifier trained on the real images, and on a third as many that are none, of three kinds."""
 
     kind: Literal["cnn"]
     width: Size
     features: Size
     epochs: Positive
-    batch: Positive
+    batch: Annotated[int, Field(ge=9)]
     lr: Rate
 
     def refuse_unfit(self, dataset: Dataset) -> None:
