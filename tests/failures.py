@@ -837,7 +837,7 @@ PARAMS = [
             {"update": "G", "sees": ["fresh_z"]}])),
     value("a toy with wgan-gp", FETCH, changed(f"{EVEN}/loss", {"kind": "wgan-gp", "penalty": 10.0})),
     value("a reference of the wrong kind", REFERENCE, changed("references/even",
-        {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 4, "lr": 0.1, "num": 6, "repeats": 2,
+        {"kind": "cnn", "width": 4, "features": 4, "epochs": 1, "batch": 9, "lr": 0.1, "num": 6, "repeats": 2,
          "threads": 1})),
     value("an experiment named `../../x`", TRAIN.replace(" even ", " ../../x "),
         renamed("experiments", "even", "../../x"), renamed("evaluations", "even", "../../x"),

@@ -55,7 +55,7 @@ PARAMS: dict[str, Any] = {
     "references": {
         "numbers": {"kind": "draws", "num": 16, "repeats": 5},
         "squares": {
-            "kind": "cnn", "num": 32, "repeats": 3, "threads": 1, "width": 4, "features": 4, "epochs": 1, "batch": 8,
+            "kind": "cnn", "num": 32, "repeats": 3, "threads": 1, "width": 4, "features": 4, "epochs": 1, "batch": 16,
             "lr": 0.001,
         },
     },

@@ -99,7 +99,7 @@ def stopped(made: Path, smoke_file: Path, tmp_path_factory: pytest.TempPathFacto
         class Interrupted:
             """Progress that stops the training at a step."""
 
-            def __init__(self, *_: object, at: int = at):
+            def __init__(self, *_: object, at: int = at, **__: object):
                 self.at = at
 
             def __call__(self, step: int, **_: float) -> None:

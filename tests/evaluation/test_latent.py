@@ -23,7 +23,7 @@ from repligan.params import Params
 DIM, NUM = 4, 2000
 WALK = Walk(components=[0, 1, 2], reach=1.0, frames=9, midpoints=3, pairs=4, num=8)
 REFERENCE = CnnReference(
-    kind="cnn", num=6, repeats=2, threads=1, width=4, features=4, epochs=1, batch=2, lr=0.001
+    kind="cnn", num=6, repeats=2, threads=1, width=4, features=4, epochs=1, batch=9, lr=0.001
 )  # its numbers play no part
 
 
